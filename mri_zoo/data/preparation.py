@@ -1,0 +1,94 @@
+"""From one slice of a volume to a model's input and target, in NumPy."""
+
+import dataclasses
+
+import numpy as np
+
+from mri_zoo.data.fourier import center_crop, fft2c, ifft2c, root_sum_of_squares
+from mri_zoo.data.volume import DataError
+
+
+@dataclasses.dataclass(frozen=True)
+class ConstantScaling:
+    """Multiply by one number: 1e6 for fastMRI and 1e-2 for OASIS in the thesis."""
+
+    factor: float = 1.0
+
+    def __call__(self, kspace):
+        """The factor, whatever the k-space (coil, height, width)."""
+        return self.factor
+
+
+@dataclasses.dataclass(frozen=True)
+class PercentileScaling:
+    """Bring a percentile of the zero-filled magnitude to one, whatever the scanner's units.
+
+    Only measured data enter, so the rule holds at reconstruction as in training.
+    """
+
+    percentile: float = 99.0
+
+    def __call__(self, kspace):
+        """The factor for one slice's undersampled k-space (coil, height, width); 1 for an empty slice."""
+        level = np.percentile(root_sum_of_squares(ifft2c(kspace)), self.percentile)
+        return float(1 / level) if level > 0 else 1.0
+
+
+SCALINGS = {"constant": ConstantScaling, "percentile": PercentileScaling}
+
+
+def prepare_slice(kspace, target, mask, scaling, crop=None):
+    """Undersample and scale one slice.
+
+    Args:
+        kspace: (coil, height, width) complex64.
+        target: (target height, target width) float32 reference, or None for inference.
+        mask: (1 or height, width) float32, 1 where sampled.
+        scaling: rule that gives the factor for an undersampled k-space.
+        crop: (height, width) of the target; it is centre-cropped where it is larger.
+
+    Returns:
+        The model's input without a batch axis, a dict of `kspace` (coil, height, width) and `mask`
+        (1, 1 or height, width); the target, scaled and cropped, or None; the factor, by which the model's output must
+        be divided.
+
+    Raises:
+        ValueError: if the mask does not fit the k-space.
+    """
+    if mask.ndim != 2 or mask.shape[1] != kspace.shape[-1] or mask.shape[0] not in (1, kspace.shape[-2]):
+        raise ValueError(
+            f"A mask of shape {mask.shape} does not fit k-space of {kspace.shape[-2:]}: expected (1 or height, width)."
+        )
+    kspace = kspace * mask
+    factor = scaling(kspace)
+    inputs = {"kspace": kspace * np.float32(factor), "mask": mask[None]}
+    if target is not None:
+        if crop is not None:
+            target = center_crop(target, [min(have, want) for have, want in zip(target.shape, crop, strict=True)])
+        target = target * np.float32(factor)
+    return inputs, target, factor
+
+
+def reference_image(volume, index):
+    """The target of the slice at position `index` of a `Volume`: stored, or from its fully sampled k-space.
+
+    Raises:
+        DataError: if neither is there.
+    """
+    if volume.target is not None:
+        return volume.target[index]
+    if volume.info.mask is not None:
+        raise DataError(f"{volume.info.name}: undersampled and without a reference image, so nothing to compare with.")
+    return root_sum_of_squares(ifft2c(volume.kspace[index]))
+
+
+def flip_and_rotate(kspace, rng):
+    """One of the eight flips and quarter turns of the images of (coil, height, width) k-space, and their reference.
+
+    Returns:
+        The k-space and the root-sum-of-squares (height, width) of the turned coil images.
+    """
+    images = np.rot90(ifft2c(kspace), rng.integers(4), axes=(-2, -1))
+    if rng.integers(2):
+        images = images[..., ::-1]
+    return fft2c(images), root_sum_of_squares(images)

@@ -1,0 +1,70 @@
+"""The one NumPy form that every reader returns and everything downstream takes."""
+
+import dataclasses
+from typing import Protocol
+
+import numpy as np
+
+
+class DataError(ValueError):
+    """A file or folder that cannot be used; the message names it, what was found and what was expected."""
+
+
+@dataclasses.dataclass(frozen=True)
+class VolumeInfo:
+    """What is known of a volume before its samples are read.
+
+    Attributes:
+        name: file name with its extension; fastMRI seeds evaluation masks with it.
+        contrast: for example ``CORPD_FBK`` (fastMRI's attribute `acquisition`) or ``T1w``; ``unknown`` where not told.
+        patient_id: the subject, or an empty string.
+        num_slices, num_coils, height, width: extent of the k-space.
+        target_size: (height, width) of the reference image, None without one.
+        mask: (1 or height, width) float32, 1 where sampled, None for a fully sampled volume.
+        padding: first and one-past-last acquired column of the width, (0, width) where nothing was padded.
+        maximum: the stored maximum of the reference (fastMRI's attribute `max`), or None.
+        norm: the stored 2-norm of the reference (fastMRI's attribute `norm`), or None.
+    """
+
+    name: str
+    num_slices: int
+    num_coils: int
+    height: int
+    width: int
+    contrast: str = "unknown"
+    patient_id: str = ""
+    target_size: tuple[int, int] | None = None
+    mask: np.ndarray | None = None
+    padding: tuple[int, int] | None = None
+    maximum: float | None = None
+    norm: float | None = None
+
+    def __post_init__(self):
+        if self.padding is None:
+            object.__setattr__(self, "padding", (0, self.width))
+
+
+@dataclasses.dataclass(frozen=True)
+class Volume:
+    """Slices of a volume.
+
+    Attributes:
+        info: the whole volume's description.
+        slices: the indices of the slices that are here.
+        kspace: (slice, coil, height, width) complex64, centred orthonormal Fourier transform of the coil images.
+        target: (slice, target height, target width) float32 reference magnitude, or None.
+    """
+
+    info: VolumeInfo
+    slices: tuple[int, ...]
+    kspace: np.ndarray
+    target: np.ndarray | None = None
+
+
+class VolumeSource(Protocol):
+    """Anything that can describe a volume and read some of its slices: a file, or a simulation."""
+
+    info: VolumeInfo
+
+    def read(self, slices=None) -> Volume:
+        """The slices with these indices (all by default), in the order asked for."""

@@ -1,0 +1,96 @@
+"""Plain convolutional networks on real channels and on complex images."""
+
+import keras
+from keras import ops
+
+from mri_zoo.physics.complex import from_channels, to_channels
+
+
+@keras.saving.register_keras_serializable("mri_zoo")
+class ConvNet(keras.layers.Layer):
+    """`num_convolutions` 3x3 convolutions of `num_filters` with activation, then one linear convolution.
+
+    Real (batch, height, width, channels) to (batch, height, width, `num_outputs`), same padding.
+
+    Args:
+        num_outputs: channels of the last, linear convolution.
+        num_filters: channels of the hidden convolutions.
+        num_convolutions: hidden convolutions, at least 1.
+        activation: of the hidden convolutions.
+    """
+
+    def __init__(self, num_outputs, num_filters=32, num_convolutions=2, activation="relu", **kwargs):
+        super().__init__(**kwargs)
+        if num_convolutions < 1:
+            raise ValueError(f"`num_convolutions` must be >= 1, got {num_convolutions}.")
+        self.num_outputs, self.num_filters = num_outputs, num_filters
+        self.num_convolutions, self.activation = num_convolutions, activation
+        self.convolutions = [
+            *(
+                convolution(num_filters, activation=activation, dtype=self.dtype_policy)
+                for _ in range(num_convolutions)
+            ),
+            convolution(num_outputs, dtype=self.dtype_policy),
+        ]
+
+    def call(self, x):
+        """Apply the convolutions in turn."""
+        for layer in self.convolutions:
+            x = layer(x)
+        return x
+
+    def get_config(self):
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "num_outputs": self.num_outputs,
+            "num_filters": self.num_filters,
+            "num_convolutions": self.num_convolutions,
+            "activation": self.activation,
+        }
+
+
+@keras.saving.register_keras_serializable("mri_zoo")
+class ComplexNet(keras.layers.Layer):
+    """A real-valued network between complex images: real parts first, imaginary parts after, and back.
+
+    Complex (batch, height, width, channels) to (batch, height, width, channels of the network / 2). The convolutions may
+    run in a lower precision; the result is complex64.
+
+    Args:
+        network: layer from 2 x channels to 2 x output channels.
+        residual: add the first input channels to the output, as many as there are outputs.
+    """
+
+    def __init__(self, network, residual=True, **kwargs):
+        super().__init__(**kwargs)
+        self.network, self.residual = network, residual
+
+    def call(self, x):
+        """Run the network on the channels of `x`."""
+        y = from_channels(self.network(to_channels(x)))
+        return y + x[..., : y.shape[-1]] if self.residual else y
+
+    def get_config(self):
+        """The constructor's arguments."""
+        network = keras.saving.serialize_keras_object(self.network)
+        return {**super().get_config(), "network": network, "residual": self.residual}
+
+    @classmethod
+    def from_config(cls, config):
+        """The inverse of `get_config`."""
+        return cls(**{**config, "network": keras.saving.deserialize_keras_object(config["network"])})
+
+
+def convolution(num_filters, kernel_size=3, activation=None, **kwargs):
+    """A same-padded 2-D convolution with He initialisation, which keeps the scale through ReLU networks."""
+    return keras.layers.Conv2D(
+        num_filters, kernel_size, padding="same", activation=activation, kernel_initializer="he_uniform", **kwargs
+    )
+
+
+def apply_per_coil(layer, x):
+    """Apply an image layer to (batch, coil, height, width, channels), each coil on its own."""
+    shape = ops.shape(x)
+    y = layer(ops.reshape(x, (-1, *shape[2:])))
+    return ops.reshape(y, (-1, *shape[1:4], y.shape[-1]))

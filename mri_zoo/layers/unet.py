@@ -1,0 +1,105 @@
+"""The U-net of Ronneberger et al. as the thesis uses it."""
+
+import keras
+from keras import ops
+
+from mri_zoo.layers.convnet import convolution
+
+
+@keras.saving.register_keras_serializable("mri_zoo")
+class UNetBlock(keras.layers.Layer):
+    """U-net on real channels, (batch, height, width, channels) to (batch, height, width, `num_outputs`), any size.
+
+    Each scale has `num_convolutions` 3x3 convolutions; down by 2x2 maximum pooling, up by nearest-neighbour upsampling
+    and a 2x2 convolution; the skip comes first in the concatenation; two 1x1 convolutions, to ``max(4, num_outputs)``
+    and to `num_outputs` channels, end it. Sizes that the scales do not divide are zero-padded on both sides of both
+    axes and cropped back (the predecessor cropped the width alone).
+
+    Args:
+        num_outputs: output channels.
+        num_filters: channels of each scale, finest first.
+        num_convolutions: convolutions of each scale and direction.
+        activation: of all convolutions but the last.
+        penultimate_activation: of the first 1x1 convolution; the predecessor's released weights want `None`.
+
+    Reference: Ronneberger et al., MICCAI 2015; Ramzi, thesis, section 4.2.3.
+    """
+
+    def __init__(
+        self,
+        num_outputs,
+        num_filters=(16, 32, 64, 128),
+        num_convolutions=2,
+        activation="relu",
+        penultimate_activation="relu",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if len(num_filters) < 1:
+            raise ValueError("`num_filters` must name the channels of at least one scale, got none.")
+        self.num_outputs, self.num_filters = num_outputs, tuple(num_filters)
+        self.num_convolutions, self.activation = num_convolutions, activation
+        self.penultimate_activation = penultimate_activation
+        *skipped, bottom = self.num_filters
+        self.down = [self._scale(filters) for filters in skipped]
+        self.bottom = self._scale(bottom)
+        self.up = [[self._convolution(filters, 2), *self._scale(filters)] for filters in reversed(skipped)]
+        self.penultimate = self._convolution(max(4, num_outputs), 1, penultimate_activation)
+        self.last = self._convolution(num_outputs, 1, None)
+
+    def _scale(self, filters):
+        return [self._convolution(filters) for _ in range(self.num_convolutions)]
+
+    def _convolution(self, filters, kernel_size=3, activation="same as the block"):
+        activation = self.activation if activation == "same as the block" else activation
+        return convolution(filters, kernel_size, activation=activation, dtype=self.dtype_policy)
+
+    def call(self, x):
+        """Apply the network."""
+        height, width = ops.shape(x)[1:3]
+        x, (top, left) = pad_to_multiple(x, 2 ** len(self.down))
+        skips = []
+        for scale in self.down:
+            x = _chain(scale, x)
+            skips.append(x)
+            x = ops.max_pool(x, 2)
+        x = _chain(self.bottom, x)
+        for (upward, *scale), skip in zip(self.up, reversed(skips), strict=True):
+            x = upward(ops.repeat(ops.repeat(x, 2, axis=1), 2, axis=2))
+            x = _chain(scale, ops.concatenate([skip, x], axis=-1))
+        x = self.last(self.penultimate(x))
+        return x[:, top : top + height, left : left + width]
+
+    def get_config(self):
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "num_outputs": self.num_outputs,
+            "num_filters": self.num_filters,
+            "num_convolutions": self.num_convolutions,
+            "activation": self.activation,
+            "penultimate_activation": self.penultimate_activation,
+        }
+
+
+def pad_to_multiple(x, multiple):
+    """Zero-pad height and width of (batch, height, width, channels) to multiples, as evenly as possible.
+
+    Where an odd number is missing, the top or left side gets one more, as in the predecessor.
+
+    Returns:
+        The padded tensor and the (top, left) padding.
+    """
+    (top, bottom), (left, right) = (_padding(size, multiple) for size in ops.shape(x)[1:3])
+    return ops.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0))), (top, left)
+
+
+def _padding(size, multiple):
+    missing = -size % multiple
+    return missing - missing // 2, missing // 2
+
+
+def _chain(layers, x):
+    for layer in layers:
+        x = layer(x)
+    return x

@@ -1,0 +1,108 @@
+"""What every model of the zoo shares: a typed build, complex output, a magnitude for Keras to judge."""
+
+import h5py
+import keras
+from keras import ops
+
+from mri_zoo.physics.cartesian import Cartesian
+
+
+class ReconstructionModel(keras.Model):
+    """A reconstruction network: `call(batch)` returns the complex image, Keras is shown its cropped magnitude.
+
+    Keras losses cast complex predictions to float32 and drop the imaginary part; the magnitude, centre-cropped to the
+    target, is what every loss and metric of `compile` gets here, so that ``loss="mae"`` and plain `fit` are right.
+
+    Args:
+        physics: the acquisition, `Cartesian()` by default.
+    """
+
+    def __init__(self, physics=None, **kwargs):
+        # Inputs keep their precision: under mixed precision the Fourier transforms stay float32.
+        super().__init__(autocast=False, **kwargs)
+        self.physics = physics if physics is not None else Cartesian()
+
+    def build(self, input_shape=None):
+        """Create all weights. The model knows its own inputs, so `input_shape` is not needed."""
+        # Keras would trace `call` with float32 placeholders, fail on complex k-space, and only warn.
+        spec = self.physics.batch_spec()
+        self.compute_output_spec({key: keras.KerasTensor(shape, dtype) for key, (shape, dtype) in spec.items()})
+        self.built = True
+
+    def build_from_config(self, config):
+        """Create all weights when a saved model is reloaded."""
+        self.build()
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Keras's loss of the cropped magnitude."""
+        return super().compute_loss(x, y, magnitude_like(y, y_pred), sample_weight, training)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        """Keras's metrics of the cropped magnitude."""
+        return super().compute_metrics(x, y, magnitude_like(y, y_pred), sample_weight)
+
+    def load_weights(self, filepath, **kwargs):
+        """Keras's `load_weights`, but a file with other weights than the model's is an error.
+
+        Keras fills a model that has fewer cascades than the file without a word.
+
+        Raises:
+            ValueError: if the number of weights in a `.weights.h5` file differs from the model's.
+        """
+        if not self.built:
+            self.build()
+        if str(filepath).endswith(".weights.h5"):
+            found = _count_weights(filepath)
+            if found != len(self.weights):
+                raise ValueError(
+                    f"{filepath} holds {found} weight arrays, this {type(self).__name__} has {len(self.weights)}: "
+                    "it was written by a model with other arguments (number of iterations, of filters, ...)."
+                )
+        super().load_weights(filepath, **kwargs)
+
+    def get_config(self):
+        """The constructor's arguments."""
+        return {**super().get_config(), "physics": keras.saving.serialize_keras_object(self.physics)}
+
+    @classmethod
+    def from_config(cls, config):
+        """The inverse of `get_config`."""
+        physics = keras.saving.deserialize_keras_object(config["physics"])
+        return cls(**{**config, "physics": physics})
+
+
+def magnitude_like(target, image):
+    """|image| (batch, height, width), centre-cropped to the target's height and width.
+
+    Raises:
+        ValueError: if the target is larger than the image.
+    """
+    return center_crop(ops.abs(image), ops.shape(target)[-2:])
+
+
+def center_crop(image, size):
+    """The central (height, width) of the last two axes; the start is ``(n - size) // 2``, as in fastMRI.
+
+    Raises:
+        ValueError: if a known extent is smaller than asked for.
+    """
+    (height, width), extent = size, ops.shape(image)[-2:]
+    for have, want in zip(extent, size, strict=True):
+        if isinstance(have, int) and isinstance(want, int) and have < want:
+            raise ValueError(f"Cannot crop an image of {tuple(extent)} pixels to {tuple(size)}: it is smaller.")
+    top, left = (extent[0] - height) // 2, (extent[1] - width) // 2
+    return image[..., top : top + height, left : left + width]
+
+
+def _count_weights(path):
+    """Number of arrays in a Keras weights file, without the optimizer's and the metrics'."""
+    count = 0
+
+    def visit(name, item):
+        nonlocal count
+        if isinstance(item, h5py.Dataset) and not name.startswith(("optimizer/", "metrics/", "_metrics/")):
+            count += 1
+
+    with h5py.File(path, "r") as file:
+        file.visititems(visit)
+    return count

@@ -1,0 +1,58 @@
+"""The U-net baseline: one network on the zero-filled magnitude."""
+
+import keras
+from keras import ops
+
+from mri_zoo.layers.unet import UNetBlock
+from mri_zoo.models.base import ReconstructionModel, center_crop
+from mri_zoo.physics.complex import from_real
+
+
+@keras.saving.register_keras_serializable("mri_zoo")
+class UNet(ReconstructionModel):
+    """U-net on the magnitude of the adjoint image, standardised slice by slice.
+
+    The image has no phase: its imaginary part is zero.
+
+    Args:
+        num_filters: channels of each scale, finest first.
+        num_convolutions: 3x3 convolutions of each scale and direction.
+        crop: (height, width) to which the network's input, hence the image, is centre-cropped; the thesis uses
+            (320, 320) for fastMRI. None keeps the size.
+        penultimate_activation: activation of the last convolution but one. The thesis' code trains with a ReLU
+            (default) and evaluates its released weights with None.
+        physics: the acquisition.
+
+    Reference: Ramzi, thesis, section 4.2.3, where it has 481,801 parameters; Zbontar et al., arXiv:1811.08839.
+    """
+
+    def __init__(
+        self, num_filters=(16, 32, 64, 128), num_convolutions=2, crop=None, penultimate_activation="relu", **kwargs
+    ):
+        super().__init__(**kwargs)
+        self.num_filters, self.num_convolutions = tuple(num_filters), num_convolutions
+        self.crop, self.penultimate_activation = None if crop is None else tuple(crop), penultimate_activation
+        self.network = UNetBlock(
+            1, num_filters, num_convolutions, penultimate_activation=penultimate_activation, dtype=self.dtype_policy
+        )
+
+    def call(self, batch):
+        """The corrected magnitude as (batch, height, width) complex64."""
+        batch = self.physics.complete(batch)
+        image = ops.abs(self.physics.adjoint(batch["kspace"], batch))
+        if self.crop is not None:
+            image = center_crop(image, self.crop)
+        mean = ops.mean(image, axis=(-2, -1), keepdims=True)
+        deviation = ops.std(image, axis=(-2, -1), keepdims=True) + 1e-11  # as in the reference code
+        correction = self.network(((image - mean) / deviation)[..., None])[..., 0]
+        return from_real(ops.cast(correction, "float32") * deviation + mean)
+
+    def get_config(self):
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "num_filters": self.num_filters,
+            "num_convolutions": self.num_convolutions,
+            "crop": self.crop,
+            "penultimate_activation": self.penultimate_activation,
+        }

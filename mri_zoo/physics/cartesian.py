@@ -1,0 +1,101 @@
+"""Cartesian acquisition: coil sensitivities, Fourier transform, sampling mask."""
+
+import keras
+from keras import ops
+
+from mri_zoo.physics.coils import estimate_sensitivity_maps
+from mri_zoo.physics.complex import from_real, scale
+from mri_zoo.physics.fourier import fft2c, fft3c, ifft2c, ifft3c
+
+
+@keras.saving.register_keras_serializable("mri_zoo")
+class Cartesian:
+    """Multi-coil Cartesian acquisition, y = M F (S x).
+
+    Batch keys:
+        kspace: (batch, coil, height, width) complex64, zero where not sampled.
+        mask: (batch, 1, 1 or height, width) float32, 1 where sampled.
+        sensitivity_maps: (batch, coil, height, width) complex64, unit root-sum-of-squares. Without this key the data
+            has one coil of sensitivity 1, or `complete` estimates the maps.
+    In three dimensions `depth` precedes `height` everywhere.
+
+    Units: the FFT is orthonormal, so image and k-space share one unit.
+
+    Args:
+        dimensions: 2 or 3, the number of Fourier axes.
+        center_fraction: low-frequency window of the estimated sensitivity maps.
+
+    Raises:
+        KeyError: if `mask` is missing.
+
+    Reference: Pruessmann et al., MRM 42:952, 1999.
+    """
+
+    def __init__(self, dimensions=2, center_fraction=0.08):
+        if dimensions not in (2, 3):
+            raise ValueError(f"`dimensions` must be 2 or 3, got {dimensions}.")
+        if not 0 < center_fraction <= 1:
+            raise ValueError(f"`center_fraction` must be in (0, 1], got {center_fraction}.")
+        self.dimensions, self.center_fraction = dimensions, center_fraction
+        self._fft, self._ifft = (fft2c, ifft2c) if dimensions == 2 else (fft3c, ifft3c)
+
+    def forward(self, image, batch):
+        """Image (batch, height, width) complex64 to sampled k-space (batch, coil, height, width)."""
+        return self._sample(self.coil_kspace(image, batch), batch)
+
+    def adjoint(self, kspace, batch):
+        """K-space (batch, coil, height, width) to the coil-combined image (batch, height, width) complex64."""
+        return self.combine(self._ifft(self._sample(kspace, batch)), batch)
+
+    def normal(self, image, batch):
+        """Adjoint of forward, with one masking."""
+        return self.combine(self._ifft(self.forward(image, batch)), batch)
+
+    def coil_kspace(self, image, batch):
+        """F S x: the full k-space of every coil, before sampling."""
+        coils = image[:, None]
+        if "sensitivity_maps" in batch:
+            coils = batch["sensitivity_maps"] * coils
+        return self._fft(coils)
+
+    def combine(self, coil_images, batch):
+        """S^H: coil images (batch, coil, height, width) to one image (batch, height, width)."""
+        if "sensitivity_maps" in batch:
+            coil_images = ops.conj(batch["sensitivity_maps"]) * coil_images
+        return ops.sum(coil_images, axis=1)
+
+    def complete(self, batch):
+        """The batch with `sensitivity_maps`, estimated from the centre of k-space where they are not given.
+
+        Data with one coil stays without maps, which means a sensitivity of 1.
+
+        Raises:
+            ValueError: for 3-D multi-coil data without maps, of which no estimate is made.
+        """
+        kspace = batch["kspace"]
+        if "sensitivity_maps" in batch or kspace.shape[1] == 1:
+            return batch
+        if self.dimensions == 3:
+            raise ValueError("3-D multi-coil data needs `sensitivity_maps` in the batch.")
+        maps = estimate_sensitivity_maps(kspace, self.center_fraction)
+        if kspace.shape[1] is None:  # the coil count is known at run time only
+            one_coil = ops.equal(ops.shape(kspace)[1], 1)
+            maps = ops.where(one_coil, from_real(ops.ones_like(ops.real(maps))), maps)
+        return {**batch, "sensitivity_maps": maps}
+
+    def batch_spec(self):
+        """Shape and dtype of every key that a batch must have, for a typed build."""
+        space = (None,) * self.dimensions
+        return {"kspace": ((None, None, *space), "complex64"), "mask": ((None, 1, *space), "float32")}
+
+    def _sample(self, kspace, batch):
+        return scale(kspace, batch["mask"])
+
+    def get_config(self):
+        """The constructor's arguments."""
+        return {"dimensions": self.dimensions, "center_fraction": self.center_fraction}
+
+    @classmethod
+    def from_config(cls, config):
+        """The inverse of `get_config`."""
+        return cls(**config)

@@ -1,0 +1,56 @@
+"""Receive coils: their combination, and their sensitivities as seen in the fully sampled centre of k-space."""
+
+from keras import ops
+
+from mri_zoo.physics.complex import scale
+from mri_zoo.physics.fourier import ifft2c
+
+
+def root_sum_of_squares(coil_images, axis=1):
+    """Square root of the sum over coils of the squared magnitude, float32; its gradient is finite at zero."""
+    energy = ops.sum(ops.square(ops.real(coil_images)) + ops.square(ops.imag(coil_images)), axis=axis)
+    return ops.sqrt(ops.maximum(energy, 1e-30))
+
+
+def normalize_maps(maps):
+    """Sensitivity maps (batch, coil, height, width) divided by their root-sum-of-squares; zero where all are zero."""
+    norm = root_sum_of_squares(maps)[:, None]
+    return scale(maps, ops.where(norm > 1e-12, 1 / norm, 0.0))
+
+
+def estimate_sensitivity_maps(kspace, center_fraction=0.08):
+    """Sensitivity maps from the low-frequency window of k-space.
+
+    Both axes keep the ``2 * (int(n * center_fraction) // 2)`` lines around ``n // 2``; the coil images of this window
+    are divided by their root-sum-of-squares.
+
+    Args:
+        kspace: (batch, coil, height, width) complex64, undersampled or not, its centre sampled.
+        center_fraction: extent of the window relative to each axis; the predecessor takes the mask's, 0.32/acceleration.
+
+    Returns:
+        (batch, coil, height, width) complex64, unit root-sum-of-squares.
+
+    Raises:
+        ValueError: if the window of a known size is empty.
+
+    Reference: Ramzi, thesis, section 5.1; `extract_smaps` of fastmri-reproducible-benchmark.
+    """
+    height, width = ops.shape(kspace)[-2:]
+    window = _window(height, center_fraction)[:, None] * _window(width, center_fraction)
+    return normalize_maps(ifft2c(scale(kspace, window)))
+
+
+def _window(size, fraction):
+    half = _half_window(size, fraction)
+    if isinstance(half, int) and half < 1:
+        raise ValueError(f"A centre fraction of {fraction} of {size} lines is an empty window: no sensitivity maps.")
+    position = ops.arange(size) - size // 2
+    return ops.cast((position >= -half) & (position < half), "float32")
+
+
+def _half_window(size, fraction):
+    if isinstance(size, int):
+        return int(size * fraction) // 2
+    # The window must not lose a line to float32: 100 * 0.08 is 7.9999995 there.
+    return ops.cast(ops.cast(size, "float32") * fraction + 1e-4, "int32") // 2

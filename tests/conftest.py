@@ -1,0 +1,31 @@
+"""Fixtures and small helpers of all tests."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def reference():
+    """Folder of the recorded references."""
+    return ROOT / "tests" / "reference"
+
+
+@pytest.fixture
+def shared_data():
+    """Folder of real scans that are not part of the project."""
+    folder = Path(os.environ.get("MRI_ZOO_SHARED", ROOT.parent / "shared")) / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no shared data at {folder}; set MRI_ZOO_SHARED")
+    return folder
