@@ -1,0 +1,38 @@
+"""From files to batches. Names are imported when they are first used: the NumPy parts need no TensorFlow."""
+
+import importlib
+
+_HOMES = {
+    "volume": ("DataError", "Volume", "VolumeInfo", "VolumeSource"),
+    "files": ("FastMRIFile", "ImageFile", "NIfTIFile", "find_volumes", "open_volume"),
+    "sampling": (
+        "BenchmarkEquidistantMask",
+        "BenchmarkRandomMask",
+        "EquispacedFractionMask",
+        "EquispacedMask",
+        "GaussianMask",
+        "MagicFractionMask",
+        "MagicMask",
+        "PoissonDiscMask",
+        "RandomMask",
+        "get_mask",
+    ),
+    "preparation": ("ConstantScaling", "PercentileScaling"),
+    "simulate": ("SimulatedAcquisition",),
+    "demo": ("DrawnContrastBrain", "HeldOutBrain"),
+    "prepared": ("PreparedBatches", "write_batches"),
+    "pipeline": ("batch_by_shape", "fastmri", "oasis", "slices_of"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name):
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__():
+    return __all__

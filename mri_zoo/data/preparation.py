@@ -37,6 +37,18 @@ class PercentileScaling:
 SCALINGS = {"constant": ConstantScaling, "percentile": PercentileScaling}
 
 
+def scaling_to_config(scaling):
+    """A dict of plain values, fit for JSON, from which `scaling_from_config` makes an equal rule."""
+    names = {cls: name for name, cls in SCALINGS.items()}
+    return {"name": names[type(scaling)], **dataclasses.asdict(scaling)}
+
+
+def scaling_from_config(config):
+    """The rule that `scaling_to_config` stored."""
+    arguments = dict(config)
+    return SCALINGS[arguments.pop("name")](**arguments)
+
+
 def prepare_slice(kspace, target, mask, scaling, crop=None):
     """Undersample and scale one slice.
 

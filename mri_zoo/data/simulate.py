@@ -4,21 +4,9 @@ import abc
 import dataclasses
 
 import numpy as np
-import scipy.fft
 
-from mri_zoo.data.volume import Volume
-
-_AXES = (-2, -1)
-
-
-def fft2c(image):
-    """Centred orthonormal 2-D Fourier transform of the last two axes, in single precision for single precision."""
-    return np.fft.fftshift(scipy.fft.fft2(np.fft.ifftshift(image, _AXES), norm="ortho"), _AXES)
-
-
-def ifft2c(kspace):
-    """Inverse (and adjoint) of `fft2c`."""
-    return np.fft.fftshift(scipy.fft.ifft2(np.fft.ifftshift(kspace, _AXES), norm="ortho"), _AXES)
+from mri_zoo.data.fourier import fft2c, ifft2c, root_sum_of_squares
+from mri_zoo.data.volume import DataError, Volume
 
 
 def smooth_field(height, width, rng):
@@ -118,11 +106,6 @@ def add_noise(kspace, level, rng):
     return (kspace + level * noise).astype(kspace.dtype)
 
 
-def root_sum_of_squares(images):
-    """(..., coil, height, width) coil images to (..., height, width) magnitude."""
-    return np.sqrt(np.sum(images.real**2 + images.imag**2, axis=-3))
-
-
 class Simulation(abc.ABC):
     """A `VolumeSource` that measures magnitude images as a scanner would.
 
@@ -171,12 +154,12 @@ class Simulation(abc.ABC):
         """The slices with these indices (all by default), in the order asked for.
 
         Raises:
-            IndexError: if the volume has no such slice.
+            DataError: if the volume has no such slice.
         """
         slices = tuple(range(self.info.num_slices) if slices is None else map(int, slices))
         for index in slices:
             if not 0 <= index < self.info.num_slices:
-                raise IndexError(f"{self.info.name} has slices 0 to {self.info.num_slices - 1}, asked for {index}.")
+                raise DataError(f"{self.info.name} has slices 0 to {self.info.num_slices - 1}, asked for {index}.")
         size = (self.info.height, self.info.width)
         kspace = np.empty((len(slices), self.info.num_coils, *size), np.complex64)
         target = np.empty((len(slices), *size), np.float32)
@@ -191,7 +174,7 @@ class Simulation(abc.ABC):
         kspace = fft2c(image * phase * coil_sensitivities(self.info.num_coils, height, width, rng))
         if self._image_size == (self.info.height, self.info.width):
             return kspace, np.abs(image)
-        kspace = _crop(kspace, self.info.height, self.info.width)
+        kspace = _crop_kspace(kspace, self.info.height, self.info.width)
         kspace *= np.float32(np.sqrt(self.info.height * self.info.width / (height * width)))
         return kspace, root_sum_of_squares(ifft2c(kspace))
 
@@ -222,8 +205,8 @@ class SimulatedAcquisition(Simulation):
         return self._source.read(slices).target
 
 
-def _crop(kspace, height, width):
-    """The central (height, width) of k-space, its origin at n // 2 before and after."""
+def _crop_kspace(kspace, height, width):
+    """The central (height, width) samples; unlike a crop of images this keeps the origin at n // 2."""
     top, left = kspace.shape[-2] // 2 - height // 2, kspace.shape[-1] // 2 - width // 2
     return kspace[..., top : top + height, left : left + width]
 

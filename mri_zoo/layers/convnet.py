@@ -54,8 +54,8 @@ class ConvNet(keras.layers.Layer):
 class ComplexNet(keras.layers.Layer):
     """A real-valued network between complex images: real parts first, imaginary parts after, and back.
 
-    Complex (batch, height, width, channels) to (batch, height, width, channels of the network / 2). The convolutions may
-    run in a lower precision; the result is complex64.
+    Complex (batch, height, width, channels) to (batch, height, width, output channels of the network / 2). The
+    convolutions may run in a lower precision; the result is complex64.
 
     Args:
         network: layer from 2 x channels to 2 x output channels.
@@ -83,10 +83,8 @@ class ComplexNet(keras.layers.Layer):
 
 
 def convolution(num_filters, kernel_size=3, activation=None, **kwargs):
-    """A same-padded 2-D convolution with He initialisation, which keeps the scale through ReLU networks."""
-    return keras.layers.Conv2D(
-        num_filters, kernel_size, padding="same", activation=activation, kernel_initializer="he_uniform", **kwargs
-    )
+    """A same-padded 2-D convolution."""
+    return keras.layers.Conv2D(num_filters, kernel_size, padding="same", activation=activation, **kwargs)
 
 
 def apply_per_coil(layer, x):

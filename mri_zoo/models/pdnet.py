@@ -17,8 +17,8 @@ class PDNet(ReconstructionModel):
         h <- h + net_dual([h, A x_i, y])
         x <- x + net_primal([x, A^H h_0])
 
-    `primal_only` replaces the first line by ``h = A x_0 - y``: the form used for multi-coil data, where k-space networks
-    cost too much. With several coils the dual network sees each coil on its own.
+    `primal_only` replaces the first line by ``h = A x_0 - y``: the form used for multi-coil data, where k-space
+    networks cost too much. With several coils the dual network sees each coil on its own.
 
     Args:
         num_iterations: unrolled iterations.

@@ -26,7 +26,7 @@ def estimate_sensitivity_maps(kspace, center_fraction=0.08):
 
     Args:
         kspace: (batch, coil, height, width) complex64, undersampled or not, its centre sampled.
-        center_fraction: extent of the window relative to each axis; the predecessor takes the mask's, 0.32/acceleration.
+        center_fraction: extent of the window relative to each axis; the thesis takes the mask's, 0.32 / acceleration.
 
     Returns:
         (batch, coil, height, width) complex64, unit root-sum-of-squares.

@@ -1,0 +1,406 @@
+"""Readers of scans: fastMRI HDF5, NIfTI volumes, and stacks of magnitude images in HDF5, all in the one NumPy form.
+
+Each reader is a `VolumeSource`: its description `info` is read when it is made, samples only when `read` asks for them.
+"""
+
+import abc
+import contextlib
+import functools
+import gzip
+import operator
+import re
+import xml.etree.ElementTree as ElementTree
+import zlib
+from pathlib import Path
+
+import h5py
+import nibabel
+import numpy as np
+
+from mri_zoo.data.simulate import fft2c, smooth_phase
+from mri_zoo.data.volume import DataError, Volume, VolumeInfo
+
+# A handful, so that a pass over volumes one after the other decompresses each once: about 70 MB each at 256^3.
+NUM_CACHED_VOLUMES = 4
+
+_EXTENSIONS = {"fastmri": (".h5",), "oasis": (".nii", ".nii.gz")}
+_LAYOUTS = {
+    "fastmri": "fastMRI volumes in it or below, such as multicoil_val/file1000001.h5",
+    "oasis": "NIfTI volumes in it or below, such as sub-OAS30001/anat/sub-OAS30001_T1w.nii.gz",
+}
+_CONTRASTS = {
+    **{name: "T1w" for name in ("t1w", "t1")},
+    **{name: "T2w" for name in ("t2w", "t2")},
+    **{name: "PDw" for name in ("pdw", "pd")},
+    **{name: "T2star" for name in ("t2star", "t2starw")},
+    **{name: name.upper() for name in ("flair", "swi")},
+}
+_CONTRAST_IN_NAME = re.compile(rf"(?:^|(?<=[_.-]))(?:{'|'.join(_CONTRASTS)})(?=[_.-]|$)", re.IGNORECASE)
+
+
+class FastMRIFile:
+    """A volume of k-space in fastMRI's HDF5 layout.
+
+    Datasets: `kspace` (slice, coil, height, width) or (slice, height, width) complex; optionally the reference
+    `reconstruction_rss` or `reconstruction_esc` (slice, height, width), `mask` (width,) or (height, width), and
+    `ismrmrd_header`; attributes `acquisition`, `patient_id`, `max`, `norm`. Without a stored reference the target is
+    None.
+
+    Args:
+        path: the file.
+
+    Raises:
+        DataError: if the file is missing, damaged, or not in this layout; on reading, if samples are not finite.
+
+    Reference: Zbontar et al., fastMRI, arXiv:1811.08839.
+    """
+
+    def __init__(self, path):
+        self.path = Path(path)
+        with _open_hdf5(self.path) as file:
+            kspace = _dataset(
+                file, "kspace", "complex", (3, 4), "(slice, coil, height, width) or (slice, height, width)"
+            )
+            if "trajectory" in file:
+                raise _error(file, "trajectory", "is there, so that the samples are non-Cartesian", "a Cartesian scan")
+            num_slices, *coils, height, width = kspace.shape
+            self._target_name = _target_name(file, single_coil=not coils)
+            target_size = None
+            if self._target_name is not None:
+                target = _dataset(file, self._target_name, "real", (3,), "(slice, height, width)")
+                if len(target) != num_slices:
+                    raise _error(file, self._target_name, f"has {len(target)} slices", f"{num_slices}, as `kspace` has")
+                target_size = target.shape[1:]
+            self.info = VolumeInfo(
+                name=self.path.name,
+                num_slices=num_slices,
+                num_coils=coils[0] if coils else 1,
+                height=height,
+                width=width,
+                contrast=_text_attribute(file, "acquisition", "unknown"),
+                patient_id=_text_attribute(file, "patient_id", ""),
+                target_size=target_size,
+                mask=_mask(file, height, width),
+                padding=_padding(file, width),
+                maximum=_number_attribute(file, "max"),
+                norm=_number_attribute(file, "norm"),
+            )
+
+    def read(self, slices=None):
+        """The slices with these indices (all by default), in the order asked for; nothing else is read.
+
+        Raises:
+            DataError: if an index is out of range, the file is damaged, or k-space or reference are not finite.
+        """
+        info, slices = self.info, _checked_slices(self.path, slices, self.info.num_slices)
+        target = None
+        with _open_hdf5(self.path) as file:
+            shape = len(slices), info.num_coils, info.height, info.width
+            kspace = _read_slices(file, "kspace", slices, np.empty(shape, np.complex64))
+            if info.target_size is not None:
+                target = np.empty((len(slices), *info.target_size), np.float32)
+                _read_slices(file, self._target_name, slices, target)
+        return Volume(info, slices, kspace, target)
+
+
+class MagnitudeFile(abc.ABC):
+    """What readers of magnitude images share: the image is the reference, its Fourier transform the one-coil k-space.
+
+    Subclasses set `path`, `info` and `phase_seed`, and implement `_magnitude`.
+    """
+
+    def read(self, slices=None):
+        """The slices with these indices (all by default), in the order asked for.
+
+        Raises:
+            DataError: if an index is out of range, the file is damaged, or pixels are not finite.
+        """
+        slices = _checked_slices(self.path, slices, self.info.num_slices)
+        target = self._magnitude(slices)
+        image = target
+        if self.phase_seed is not None:
+            # Seeded slice by slice, so that a slice's phase does not depend on which others are read.
+            seeds = [(self.phase_seed, index, *self.info.name.encode()) for index in slices]
+            phases = [smooth_phase(*target.shape[1:], np.random.default_rng(seed)) for seed in seeds]
+            image = target * np.exp(1j * np.reshape(phases, target.shape)).astype(np.complex64)
+        kspace = fft2c(image).astype(np.complex64)[:, None]
+        return Volume(self.info, slices, kspace, target)
+
+    @abc.abstractmethod
+    def _magnitude(self, slices):
+        """(slice, height, width) float32, >= 0."""
+
+
+class NIfTIFile(MagnitudeFile):
+    """A 3-D magnitude volume in NIfTI, as in OASIS-3; the axis with the fewest samples becomes the slices.
+
+    Contrast and patient come from the file name: the BIDS suffix (`T1w`, `T2w`, `FLAIR`, ...; `T1W` becomes `T1w`) and
+    the entity `sub-...`, or else what comes before the contrast. Compressed files cannot be read slice by slice:
+    the last `NUM_CACHED_VOLUMES` volumes are kept in memory, whatever the number of instances.
+
+    Args:
+        path: the .nii or .nii.gz file.
+        phase_seed: multiplies the image by a smooth simulated phase before the Fourier transform; no phase by default.
+
+    Raises:
+        DataError: if the file is missing, damaged, not 3-D (functional series are refused) or not real; on reading, if
+            pixels are not finite.
+    """
+
+    def __init__(self, path, phase_seed=None):
+        self.path, self.phase_seed = Path(path), phase_seed
+        with _nifti_errors(self.path):
+            image = nibabel.load(self.path)
+            shape, dtype = image.shape, image.get_data_dtype()
+        if len(shape) == 4 and shape[3] == 1:
+            shape = shape[:3]
+        if len(shape) != 3 or 0 in shape:
+            what = "a 4-D series, for example functional" if len(shape) == 4 else f"an image of shape {shape}"
+            raise DataError(f"{self.path}: holds {what}; expected a 3-D volume (one image of one contrast).")
+        if dtype.kind not in "iuf":
+            raise DataError(f"{self.path}: holds values of type {dtype}; expected real numbers.")
+        self._slice_axis = int(np.argmin(shape))
+        height, width = np.delete(shape, self._slice_axis).tolist()
+        contrast, patient_id = _contrast_and_patient(self.path)
+        self.info = VolumeInfo(
+            name=self.path.name,
+            num_slices=shape[self._slice_axis],
+            num_coils=1,
+            height=height,
+            width=width,
+            contrast=contrast,
+            patient_id=patient_id,
+            target_size=(height, width),
+        )
+
+    def _magnitude(self, slices):
+        # The time of the last change is part of the key: a file that was replaced is read again.
+        with _nifti_errors(self.path):
+            volume = _nifti_volume(self.path.resolve(), self.path.stat().st_mtime_ns)
+        volume = np.moveaxis(volume, self._slice_axis, 0)
+        magnitude = np.abs(volume[list(slices)], order="C")
+        _check_finite(self.path, "the image", slices, magnitude)
+        return magnitude
+
+
+class ImageFile(MagnitudeFile):
+    """A stack of magnitude images, one (slice, height, width) dataset of real numbers in an HDF5 file.
+
+    Args:
+        path: the HDF5 file.
+        dataset: the dataset's name, which is taken as the contrast.
+        phase_seed: as in `NIfTIFile`.
+
+    Raises:
+        DataError: if the file or the dataset is missing, damaged or of another form; on reading, if pixels are not
+            finite.
+    """
+
+    def __init__(self, path, dataset, phase_seed=None):
+        self.path, self.dataset, self.phase_seed = Path(path), dataset, phase_seed
+        with _open_hdf5(self.path) as file:
+            num_slices, height, width = _dataset(file, dataset, "real", (3,), "(slice, height, width)").shape
+            self.info = VolumeInfo(
+                name=self.path.name,
+                num_slices=num_slices,
+                num_coils=1,
+                height=height,
+                width=width,
+                contrast=dataset,
+                patient_id=_text_attribute(file, "patient_id", ""),
+                target_size=(height, width),
+            )
+
+    def _magnitude(self, slices):
+        images = np.empty((len(slices), self.info.height, self.info.width), np.float32)
+        with _open_hdf5(self.path) as file:
+            return np.abs(_read_slices(file, self.dataset, slices, images))
+
+
+def open_volume(path, dataset=None, phase_seed=None):
+    """The reader for a file, by its extension and content.
+
+    Args:
+        path: .nii or .nii.gz is NIfTI, anything else is HDF5 in fastMRI's layout.
+        dataset: reads this dataset of an HDF5 file as magnitude images.
+        phase_seed: simulated phase of magnitude images.
+
+    Raises:
+        DataError: if the file cannot be used.
+    """
+    if dataset is not None:
+        return ImageFile(path, dataset, phase_seed)
+    if Path(path).name.lower().endswith(_EXTENSIONS["oasis"]):
+        return NIfTIFile(path, phase_seed)
+    return FastMRIFile(path)
+
+
+def find_volumes(root, kind):
+    """The volumes of a dataset in a folder.
+
+    Args:
+        root: the folder, searched with all its sub-folders, or one file, which is then the only result.
+        kind: "fastmri" (``*.h5``) or "oasis" (``*.nii`` and ``*.nii.gz``).
+
+    Returns:
+        The sorted list of paths.
+
+    Raises:
+        DataError: if the folder is missing or holds no such file.
+        ValueError: if the kind is unknown.
+    """
+    if kind not in _EXTENSIONS:
+        raise ValueError(f"`kind` must be one of {', '.join(_EXTENSIONS)}, got {kind!r}.")
+    root = Path(root)
+    if root.is_file():
+        return [root]
+    if not root.is_dir():
+        raise DataError(f"{root}: no such file or folder; expected {_LAYOUTS[kind]}.")
+    # Names with a leading dot are the companions that macOS leaves on foreign disks.
+    found = (path for path in root.rglob("*") if path.is_file() and not path.name.startswith("."))
+    paths = sorted(path for path in found if path.name.lower().endswith(_EXTENSIONS[kind]))
+    if not paths:
+        raise DataError(
+            f"{root}: the folder holds no {' or '.join(_EXTENSIONS[kind])} file; expected {_LAYOUTS[kind]}."
+        )
+    return paths
+
+
+@contextlib.contextmanager
+def _open_hdf5(path):
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; expected an HDF5 file.")
+    if not h5py.is_hdf5(path):
+        raise DataError(f"{path}: is not an HDF5 file, or not readable; expected fastMRI's layout in HDF5.")
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except (OSError, RuntimeError) as error:  # h5py has no error of its own
+        raise DataError(f"{path}: is truncated or damaged; expected a whole HDF5 file ({error}).") from error
+
+
+def _error(file, name, found, expected):
+    return DataError(f"{file.filename}: dataset `{name}` {found}; expected {expected}.")
+
+
+def _dataset(file, name, kind, ranks, axes):
+    """The dataset after checks of its type ("complex" or "real"), rank and emptiness."""
+    dataset = file.get(name)
+    if not isinstance(dataset, h5py.Dataset):
+        raise DataError(f"{file.filename}: has no dataset `{name}`, only {sorted(file)}; expected {axes}.")
+    if dataset.dtype.kind not in ("c" if kind == "complex" else "iuf"):
+        raise _error(file, name, f"has type {dataset.dtype}", f"{kind} numbers")
+    if not dataset.size:  # None without a dataspace
+        raise _error(file, name, f"is empty, of shape {dataset.shape}", axes)
+    if dataset.ndim not in ranks:
+        raise _error(file, name, f"has shape {dataset.shape}", axes)
+    return dataset
+
+
+def _read_slices(file, name, slices, out):
+    """Fills `out` (slice, ...) with slices of a dataset, cast to its type, and checks that they are finite."""
+    dataset = file[name]
+    flat = out.reshape(len(slices), *dataset.shape[1:])  # without the coil axis where the file has none
+    for position, index in enumerate(slices):
+        if dataset.dtype == out.dtype:
+            dataset.read_direct(flat, np.s_[index], np.s_[position])
+        else:
+            flat[position] = dataset[index]  # NumPy casts several times faster than HDF5
+    _check_finite(file.filename, f"dataset `{name}`", slices, out)
+    return out
+
+
+def _check_finite(path, what, slices, values):
+    for index, value in zip(slices, values, strict=True):
+        if not np.isfinite(value.view(np.float32)).all():  # twice as fast as on complex numbers
+            raise DataError(f"{path}: {what} holds NaN or infinity in slice {index}; expected finite numbers.")
+
+
+def _checked_slices(path, slices, num_slices):
+    slices = tuple(range(num_slices)) if slices is None else tuple(map(operator.index, slices))
+    for index in slices:
+        if not 0 <= index < num_slices:
+            raise DataError(f"{path}: there is no slice {index}; expected an index from 0 to {num_slices - 1}.")
+    return slices
+
+
+def _target_name(file, single_coil):
+    # fastMRI's single-coil files hold both, and are judged by the emulated single coil's.
+    names = (
+        ("reconstruction_esc", "reconstruction_rss") if single_coil else ("reconstruction_rss", "reconstruction_esc")
+    )
+    return next((name for name in names if name in file), None)
+
+
+def _mask(file, height, width):
+    """(1 or height, width) float32, or None."""
+    if "mask" not in file:
+        return None
+    mask = np.atleast_2d(file["mask"][()])
+    if mask.shape not in ((1, width), (height, width)) or mask.dtype.kind not in "biuf":
+        raise _error(
+            file,
+            "mask",
+            f"has shape {file['mask'].shape} and type {mask.dtype}",
+            f"({width},) or ({height}, {width}) numbers, to fit `kspace`",
+        )
+    return (mask != 0).astype(np.float32)
+
+
+def _padding(file, width):
+    """First and one-past-last acquired column as fastMRI finds them in the ISMRMRD header, (0, width) without one."""
+    try:
+        encoding = ElementTree.fromstring(file["ismrmrd_header"][()]).find("{*}encoding")
+        size = int(encoding.find("{*}encodedSpace/{*}matrixSize/{*}y").text)
+        limits = encoding.find("{*}encodingLimits/{*}kspace_encoding_step_1")
+        first = size // 2 - int(limits.find("{*}center").text)
+        stop = first + int(limits.find("{*}maximum").text) + 1
+    except (KeyError, AttributeError, TypeError, ValueError, ElementTree.ParseError):
+        return 0, width
+    first, stop = max(first, 0), min(stop, width)
+    return (first, stop) if first < stop else (0, width)
+
+
+def _text_attribute(file, name, default):
+    value = file.attrs.get(name, default)
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def _number_attribute(file, name):
+    try:
+        return float(file.attrs[name])
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+@contextlib.contextmanager
+def _nifti_errors(path):
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; expected a NIfTI volume.")
+    try:
+        yield
+    except nibabel.filebasedimages.ImageFileError as error:
+        raise DataError(f"{path}: is not a NIfTI file; expected a .nii or .nii.gz volume ({error}).") from error
+    except (OSError, EOFError, ValueError, zlib.error, nibabel.spatialimages.HeaderDataError) as error:
+        raise DataError(f"{path}: is truncated or damaged; expected a whole NIfTI volume ({error}).") from error
+
+
+@functools.lru_cache(maxsize=NUM_CACHED_VOLUMES)
+def _nifti_volume(path, modified):
+    """The float32 volume of a file, shared by all who read it."""
+    content = path.read_bytes()
+    if content.startswith(b"\x1f\x8b"):
+        content = gzip.decompress(content)  # nibabel stops before the checksum, and so reads damaged files
+    volume = type(nibabel.load(path)).from_bytes(content).get_fdata(dtype=np.float32, caching="unchanged")
+    return volume.reshape(volume.shape[:3])
+
+
+def _contrast_and_patient(path):
+    stem = re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
+    contrasts = list(_CONTRAST_IN_NAME.finditer(stem))
+    subject = re.match(r"sub-[A-Za-z0-9]+", stem)
+    if subject:
+        patient_id = subject.group()
+    else:
+        patient_id = (stem[: contrasts[0].start()] if contrasts else stem).strip("_.-")
+    return _CONTRASTS[contrasts[-1].group().lower()] if contrasts else "unknown", patient_id

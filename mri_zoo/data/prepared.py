@@ -1,0 +1,93 @@
+"""Pipeline output stored as plain arrays, so that machines without TensorFlow can train on it."""
+
+import json
+import os
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from mri_zoo.data.volume import DataError
+
+
+def write_batches(dataset, folder, description=None):
+    """Store the batches of a dataset as ``batch-00000.npz`` and so on.
+
+    The folder is complete when its ``batches.json`` is there: it is written last.
+
+    Args:
+        dataset: iterable of (dict of arrays, target).
+        folder: where to; created, and must not hold batches already.
+        description: anything JSON can hold, kept in ``batches.json``.
+
+    Returns:
+        The number of batches.
+
+    Raises:
+        FileExistsError: if the folder already holds batches.
+    """
+    folder = Path(folder)
+    if (folder / "batches.json").exists():
+        raise FileExistsError(f"{folder} already holds prepared batches; choose another folder or remove it.")
+    folder.mkdir(parents=True, exist_ok=True)
+    count = 0
+    for inputs, target in dataset:
+        temporary = folder / "writing.npz"
+        np.savez(temporary, target=np.asarray(target), **{key: np.asarray(value) for key, value in inputs.items()})
+        os.replace(temporary, folder / _name(count))
+        count += 1
+    temporary = folder / "batches.json.writing"
+    temporary.write_text(json.dumps({"batches": count, "description": description}, indent=1))
+    os.replace(temporary, folder / "batches.json")
+    return count
+
+
+class PreparedBatches(keras.utils.PyDataset):
+    """The batches that `write_batches` stored, for `fit`, `evaluate` and `predict` on any backend.
+
+    Args:
+        folder: where they are.
+        shuffle_seed: shuffle the batches of each epoch, reproducibly; None keeps their order.
+        epoch: number of the first epoch.
+        **kwargs: of `keras.utils.PyDataset` (`workers`, ...).
+
+    Raises:
+        DataError: if the folder holds no finished set of batches, or a batch is missing.
+    """
+
+    def __init__(self, folder, shuffle_seed=None, epoch=0, **kwargs):
+        super().__init__(**kwargs)
+        self.folder, self.shuffle_seed, self.epoch = Path(folder), shuffle_seed, epoch
+        index = self.folder / "batches.json"
+        if not index.is_file():
+            raise DataError(f"{self.folder} has no batches.json: expected the output of `mri-zoo prepare`.")
+        self.description = json.loads(index.read_text())["description"]
+        self._count = json.loads(index.read_text())["batches"]
+        for i in range(self._count):
+            if not (self.folder / _name(i)).is_file():
+                raise DataError(f"{self.folder / _name(i)} is missing: {index} promises {self._count} batches.")
+        self._order = self._shuffled()
+
+    def __len__(self):
+        """Number of batches."""
+        return self._count
+
+    def __getitem__(self, index):
+        """(dict of arrays, target) of one batch."""
+        with np.load(self.folder / _name(self._order[index]), allow_pickle=False) as arrays:
+            batch = dict(arrays)
+        return batch, batch.pop("target")
+
+    def on_epoch_end(self):
+        """Shuffle anew."""
+        self.epoch += 1
+        self._order = self._shuffled()
+
+    def _shuffled(self):
+        if self.shuffle_seed is None:
+            return np.arange(self._count)
+        return np.random.default_rng((self.shuffle_seed, self.epoch)).permutation(self._count)
+
+
+def _name(index):
+    return f"batch-{index:05d}.npz"

@@ -1,0 +1,286 @@
+"""The one harness that judges all models: volumes and models in, metrics and tables out."""
+
+import contextlib
+import csv
+import dataclasses
+import logging
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+
+from mri_zoo.data.files import open_volume
+from mri_zoo.data.fourier import center_crop
+from mri_zoo.data.preparation import reference_image
+from mri_zoo.data.sampling import effective_acceleration, seed_from_name
+from mri_zoo.data.volume import DataError
+from mri_zoo.evaluation.reconstruction import reconstruct
+from mri_zoo.evaluation.tables import markdown_report
+from mri_zoo.metrics import nmse, psnr, ssim
+
+COLUMNS = ("volume", "contrast", "model", "nmse", "psnr", "ssim", "seconds")
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One model on one volume.
+
+    Attributes:
+        volume, contrast, model: names.
+        nmse, psnr, ssim: of the whole volume, as fastMRI defines them; `psnr` in dB.
+        seconds: to reconstruct the volume, without reading it and without compiling the model.
+        num_slices: of the volume; None in a row that was read from a file.
+        acceleration: samples of the full grid for each one of the mask; None in a row that was read from a file.
+    """
+
+    volume: str
+    contrast: str
+    model: str
+    nmse: float
+    psnr: float
+    ssim: float
+    seconds: float
+    num_slices: int | None = None
+    acceleration: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """A volume that was skipped, and why."""
+
+    volume: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """The middle slice of a volume, or the brightest where that one is empty, for a figure.
+
+    Attributes:
+        volume, contrast: names.
+        slice, num_slices: index of the slice, and how many there are.
+        reference: (height, width) float32 magnitude.
+        images: by model, (height, width) float32 magnitude.
+        masks: by model, (1 or k-space height, k-space width) float32.
+    """
+
+    volume: str
+    contrast: str
+    slice: int
+    num_slices: int
+    reference: np.ndarray
+    images: dict[str, np.ndarray]
+    masks: dict[str, np.ndarray]
+
+
+@dataclasses.dataclass
+class Evaluation:
+    """What `evaluate` found.
+
+    Attributes:
+        dataset: its name, for headings.
+        presets: the models, in the order of all tables.
+        masks: by model, the sampling of fully sampled volumes, None without one.
+        rows: one for each model and volume; a volume has the rows of all models or none.
+        failures: the volumes without rows.
+        examples: for figures, the first volume of each contrast, up to a number.
+    """
+
+    dataset: str
+    presets: list
+    masks: dict
+    rows: list[Row] = dataclasses.field(default_factory=list)
+    failures: list[Failure] = dataclasses.field(default_factory=list)
+    examples: list[Example] = dataclasses.field(default_factory=list)
+
+
+def evaluate(
+    presets, sources, output, *, mask=None, crop=None, batch_size=1, num_figures=3, dataset="volumes", progress=None
+):
+    """Judge models on volumes, and write ``volumes.csv`` and ``table.md``.
+
+    Volumes are read one after the other, and only one is in memory at a time. A volume that cannot be read, has no
+    reference or fails with one of the models is skipped for all of them, so that means are always of the same volumes;
+    it is listed in the result and below the tables.
+
+    The rows of a volume are appended to ``volumes.csv.part`` as soon as it is finished; the file gets its name at the
+    end. An interrupted run so leaves the rows that it had, and the results of an earlier one as they were.
+
+    Args:
+        presets: the models: each has a unique `name`, `model`, `scaling` and `mask`.
+        sources: `VolumeSource`s, or paths, which are opened one at a time.
+        output: folder of the results, made where it does not exist.
+        mask: a mask of `mri_zoo.data.sampling` for all models; by default each model's own, and for a model without
+            one that of the first which has one. It is seeded by the volume's name, as in fastMRI. Volumes that were
+            measured undersampled keep their mask, and need a stored reference.
+        crop: references are centre-cropped to this (height, width) where they are larger, and images to them.
+        batch_size: slices at a time.
+        num_figures: how many examples to keep.
+        dataset: its name, for headings.
+        progress: called as ``progress(done, total, text)`` before each model of each volume, and at the end.
+
+    Returns:
+        The `Evaluation`.
+
+    Raises:
+        ValueError: if there are no models or no volumes, or two models have one name.
+        OSError: if the output folder cannot be written to, which is tried first.
+    """
+    presets, sources, output = list(presets), list(sources), Path(output)
+    names = [preset.name for preset in presets]
+    if not presets or not sources:
+        raise ValueError(f"Nothing to evaluate: got {len(presets)} models and {len(sources)} volumes.")
+    if len(set(names)) < len(names):
+        raise ValueError(f"Models must have different names, got {', '.join(names)}.")
+    for preset in presets:
+        if not preset.model.built:
+            preset.model.build()
+    default = next((preset.mask for preset in presets if preset.mask is not None), None)
+    masks = {preset.name: mask or preset.mask or default for preset in presets}
+    judge, result = _Judge(presets, masks, crop, batch_size), Evaluation(dataset, presets, masks)
+    total = len(sources) * len(presets)
+    progress = progress or (lambda done, total, text: None)
+    with _growing_csv(output / "volumes.csv") as append:
+        for done, source in zip(range(0, total, len(presets)), sources, strict=True):
+            name = os.path.basename(source) if _is_path(source) else source.info.name
+            try:
+                rows, example = judge(source, lambda i, text, done=done: progress(done + i, total, text))
+            except Exception as error:  # whatever is wrong with one volume, the others are judged
+                _log.debug("%s is skipped", name, exc_info=True)
+                result.failures.append(Failure(name, _reason(error)))
+                continue
+            append(rows)
+            result.rows += rows
+            if len(result.examples) < num_figures and all(e.contrast != example.contrast for e in result.examples):
+                result.examples.append(example)
+    with replacing(output / "table.md") as part:
+        part.write_text(markdown_report(result), encoding="utf-8", errors="backslashreplace")
+    progress(total, total, "done")
+    return result
+
+
+def read_rows(path):
+    """The `Row`s of a ``volumes.csv``.
+
+    Raises:
+        DataError: if it is not one.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            reader = csv.reader(file)
+            if (columns := tuple(next(reader, ()))) != COLUMNS:
+                raise ValueError(f"has the columns {', '.join(columns) or '(none)'}")
+            return [Row(*line[:3], *map(float, line[3:])) for line in reader]
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"{path}: {_reason(error)}; expected a volumes.csv: {', '.join(COLUMNS)}.") from error
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """A path beside `path` to write to, renamed to `path` at the end and removed after an error."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+class _Judge:
+    """Has all models reconstruct one volume, and keeps nothing of it."""
+
+    def __init__(self, presets, masks, crop, batch_size):
+        self.presets, self.masks, self.crop, self.batch_size = presets, masks, crop, batch_size
+        self._warm = set()
+
+    def __call__(self, source, progress):
+        """The rows of all models, and one slice as an `Example`."""
+        volume = (open_volume(source) if _is_path(source) else source).read()
+        info = volume.info
+        _require_finite(volume.kspace, f"{info.name}: the k-space")
+        reference = self._reference(volume)
+        middle = len(reference) // 2
+        if not reference[middle].any():
+            middle = int(np.argmax(reference.sum(axis=(1, 2))))
+        rows, images, masks = [], {}, {}
+        for i, preset in enumerate(self.presets):
+            progress(i, f"{info.name}: {preset.name}")
+            mask = masks[preset.name] = self._draw_mask(preset, info)
+            try:
+                image, seconds = self._reconstruct(preset, volume, mask)
+                image = center_crop(np.abs(image), reference.shape[-2:])
+                quality = [metric(reference, image) for metric in (nmse, psnr, ssim)]
+            except Exception as error:
+                raise DataError(f"{info.name}: {preset.name} failed: {_reason(error)}") from error
+            acceleration = effective_acceleration(mask)
+            rows.append(Row(info.name, info.contrast, preset.name, *quality, seconds, len(image), acceleration))
+            images[preset.name] = image[middle].copy()
+        index, reference = volume.slices[middle], reference[middle].copy()
+        return rows, Example(info.name, info.contrast, index, info.num_slices, reference, images, masks)
+
+    def _reference(self, volume):
+        """(slice, height, width) magnitude, cropped."""
+        reference = np.stack([reference_image(volume, i) for i in range(len(volume.kspace))])
+        if self.crop is not None:
+            reference = center_crop(reference, np.minimum(reference.shape[-2:], self.crop))
+        _require_finite(reference, f"{volume.info.name}: the reference image")
+        return reference
+
+    def _draw_mask(self, preset, info):
+        if info.mask is not None:
+            return info.mask
+        mask = self.masks[preset.name]
+        if mask is None:
+            raise DataError(f"{info.name}: is fully sampled, and there is no mask to undersample it with.")
+        return mask(info.height, info.width, seed=seed_from_name(info.name), padding=info.padding)
+
+    def _reconstruct(self, preset, volume, mask):
+        """The image and its seconds; a first batch of each shape goes ahead, as it may compile the model."""
+        signature = preset.name, volume.kspace[: self.batch_size].shape, mask.shape
+        if signature not in self._warm:
+            first = dataclasses.replace(volume, kspace=volume.kspace[: self.batch_size])
+            reconstruct(preset, first, mask, self.batch_size)
+            self._warm.add(signature)
+        start = time.perf_counter()
+        image = reconstruct(preset, volume, mask, self.batch_size)
+        return image, time.perf_counter() - start
+
+
+@contextlib.contextmanager
+def _growing_csv(path):
+    """A function that appends rows to ``<path>.part``, renamed to `path` at the end and kept after an error."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(part, "w", newline="", encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        reason = error.strerror or error
+        raise OSError(f"{path.parent}: cannot write results there ({reason}); expected a writable folder.") from error
+    with file:
+        writer = csv.writer(file)
+
+        def append(rows):
+            writer.writerows([getattr(row, column) for column in COLUMNS] for row in rows)
+            file.flush()
+
+        writer.writerow(COLUMNS)
+        yield append
+    part.replace(path)
+
+
+def _is_path(source):
+    return isinstance(source, str | os.PathLike)
+
+
+def _require_finite(array, what):
+    if not np.isfinite(array).all():
+        raise DataError(f"{what} holds NaN or infinity.")
+
+
+def _reason(error):
+    """An exception in one line; its type tells something only where the message was not written for users."""
+    text = " ".join(str(error).split()) or "no message"
+    return text if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: {text}"

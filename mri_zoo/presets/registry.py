@@ -1,0 +1,193 @@
+"""Presets: named folders that hold a trained model and all that is needed to use it as it was trained.
+
+A preset is `config.json` (class, arguments, scaling, sampling), `model.weights.h5`, `metadata.json` (training data,
+licence, measured quality, SHA-256 of the weights) and `README.md`, the model card.
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+import keras
+
+import mri_zoo.models
+from mri_zoo.data.preparation import ConstantScaling, scaling_from_config, scaling_to_config
+from mri_zoo.data.sampling import mask_from_config, mask_to_config
+from mri_zoo.data.volume import DataError
+from mri_zoo.models import ReconstructionModel, ZeroFilled
+
+BASELINE = "zero-filled"
+_KERAS_ARGUMENTS = ("name", "trainable", "dtype")
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """A model with the preparation that its weights expect.
+
+    Attributes:
+        name: for example ``pdnet-brain-demo-af4``.
+        model: a built `ReconstructionModel`.
+        scaling: rule of `mri_zoo.data.preparation` for the k-space that the model is given.
+        mask: the sampling that it was trained with, or None.
+        metadata: what the model card tells: `summary`, `data`, `licence`, `quality`, ...
+    """
+
+    name: str
+    model: ReconstructionModel
+    scaling: object
+    mask: object = None
+    metadata: dict = dataclasses.field(default_factory=dict)
+
+
+def bundled_folder():
+    """The folder of the presets that come with the package."""
+    package = Path(mri_zoo.models.__file__).parent.parent
+    installed = package / "weights"
+    return installed if installed.is_dir() else package.parent / "weights"
+
+
+def list_models():
+    """The names of all presets with one line on each, sorted; `zero-filled` is always there."""
+    lines = {BASELINE: "the adjoint image, learns nothing"}
+    for file in sorted(bundled_folder().glob("*/metadata.json")):
+        lines[file.parent.name] = json.loads(file.read_text())["summary"]
+    return lines
+
+
+def load(name):
+    """The trained model of this name; its `preset` attribute tells scaling, sampling and the card's metadata.
+
+    Example:
+        `mri_zoo.load("pdnet-brain-demo-af4").predict(batch)`
+    """
+    preset = load_preset(name)
+    preset.model.preset = preset
+    return preset.model
+
+
+def load_preset(name):
+    """The preset of this name, or in this folder.
+
+    Args:
+        name: one of `list_models`, or the path of a preset's folder.
+
+    Raises:
+        ValueError: if there is none; the message suggests the nearest name.
+        DataError: if its files are damaged.
+    """
+    if name == BASELINE:
+        model = ZeroFilled()
+        model.build()
+        return Preset(BASELINE, model, ConstantScaling(), None, {"summary": list_models()[BASELINE]})
+    folder = Path(name) if (Path(name) / "config.json").is_file() else bundled_folder() / Path(name).name
+    if not (folder / "config.json").is_file():
+        names = list(list_models())
+        nearest = difflib.get_close_matches(str(name), names, n=1, cutoff=0)[0]
+        raise ValueError(f"No model is called {name!r}; did you mean {nearest!r}? `mri-zoo models` lists them all.")
+    config, metadata = _read_json(folder / "config.json"), _read_json(folder / "metadata.json")
+    weights = folder / "model.weights.h5"
+    found = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else "no file"
+    if found != metadata["sha256"]:
+        raise DataError(f"{weights} is damaged: expected SHA-256 {metadata['sha256']}, found {found}.")
+    model = _model_from_config(config, folder)
+    model.load_weights(weights)
+    mask = mask_from_config(config["sampling"]) if config["sampling"] else None
+    return Preset(folder.name, model, scaling_from_config(config["scaling"]), mask, metadata)
+
+
+def save_preset(folder, model, scaling, mask=None, metadata=None):
+    """Write a preset; the folder appears complete or not at all.
+
+    Args:
+        folder: where to; its name is the preset's. An existing preset there is replaced.
+        model: a built `ReconstructionModel`.
+        scaling: rule of `mri_zoo.data.preparation`.
+        mask: the sampling trained with, or None.
+        metadata: JSON-able dict with at least `summary`; also shown in the model card: `data`, `training`, `licence`,
+            `limits` (texts) and `quality` (a list of dicts, one row each).
+
+    Returns:
+        The folder.
+    """
+    folder = Path(folder)
+    writing = folder.with_name(folder.name + ".writing")
+    shutil.rmtree(writing, ignore_errors=True)
+    writing.mkdir(parents=True)
+    # A fresh model of the same weights has no optimizer to store along.
+    clean = type(model).from_config(model.get_config())
+    clean.build()
+    clean.set_weights(model.get_weights())
+    clean.save_weights(writing / "model.weights.h5")
+    config = {
+        "architecture": type(model).__name__,
+        "arguments": {key: value for key, value in model.get_config().items() if key not in _KERAS_ARGUMENTS},
+        "scaling": scaling_to_config(scaling),
+        "sampling": mask_to_config(mask) if mask is not None else None,
+    }
+    digest = hashlib.sha256((writing / "model.weights.h5").read_bytes()).hexdigest()
+    metadata = {**(metadata or {}), "parameters": model.count_params(), "sha256": digest}
+    (writing / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    (writing / "metadata.json").write_text(json.dumps(metadata, indent=1) + "\n")
+    (writing / "README.md").write_text(model_card(folder.name, config, metadata))
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(writing, folder)
+    return folder
+
+
+def model_card(name, config, metadata):
+    """The text of a preset's README.md."""
+    arguments = ", ".join(f"{key}={value!r}" for key, value in config["arguments"].items() if key != "physics")
+    parts = [
+        f"# {name}",
+        metadata.get("summary", ""),
+        f"`{config['architecture']}({arguments})`, {metadata['parameters']:,} parameters.",
+        f'```python\nimport mri_zoo\n\nmodel = mri_zoo.load("{name}")\n```',
+        f"- scaling: `{json.dumps(config['scaling'])}`\n- sampling: `{json.dumps(config['sampling'])}`",
+    ]
+    for key, title in [("data", "Training data"), ("training", "Training"), ("licence", "Licence"), ("limits", "Limits")]:
+        if key in metadata:
+            parts.append(f"## {title}\n\n{metadata[key]}")
+    if metadata.get("quality"):
+        parts.append("## Measured quality\n\n" + _table(metadata["quality"]))
+    parts.append(f"SHA-256 of `model.weights.h5`: `{metadata['sha256']}`")
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _table(rows):
+    keys = list(rows[0])
+    lines = [keys, ["---"] * len(keys), *([str(row[key]) for key in keys] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _read_json(path):
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is not a readable JSON file: {error}.") from error
+
+
+def _model_from_config(config, folder):
+    architectures = {name: getattr(mri_zoo.models, name) for name in mri_zoo.models.__all__}
+    if config["architecture"] not in architectures:
+        raise DataError(f"{folder}: unknown architecture {config['architecture']!r}, there are {list(architectures)}.")
+    _refuse_foreign_objects(config["arguments"], folder)
+    model = architectures[config["architecture"]].from_config(config["arguments"])
+    model.build()
+    return model
+
+
+def _refuse_foreign_objects(config, folder):
+    """A preset may come from anywhere: its config must name no class but the zoo's own and Keras's layers."""
+    if isinstance(config, dict):
+        if "class_name" in config:
+            ours = keras.saving.get_registered_object(config.get("registered_name") or "") is not None
+            if not ours and not str(config.get("module")).startswith("keras."):
+                raise DataError(f"{folder}/config.json names the class {config['class_name']!r}, which is not allowed.")
+        config = list(config.values())
+    if isinstance(config, (list, tuple)):
+        for value in config:
+            _refuse_foreign_objects(value, folder)

@@ -1,0 +1,150 @@
+"""Recipes: Python files that hold one training as a plain dict, and the overrides of the command line.
+
+A recipe file defines `recipe`, a dict with these keys:
+
+======================  ==============================================================================================
+name                    the training's, and of the preset that it makes
+model                   class of `mri_zoo.models`
+model_arguments         dict of its constructor's arguments; {} by default
+sources                 function (root, split) -> list of `VolumeSource`s; split is "train" or "validation"
+root                    folder given to `sources`
+mask                    a mask of `mri_zoo.data.sampling`
+scaling                 a rule of `mri_zoo.data.preparation`; no scaling by default
+train_options           dict of further arguments of `mri_zoo.data.slices_of` (`slices`, `inner_slices`, `augment`, `crop`)
+validation_options      the same for the validation data
+loss                    anything that Keras's `compile` takes; "mae" by default
+metrics                 list of Keras metrics; slice-wise PSNR and SSIM by default
+monitor, mode           what decides on the best epoch; "val_slice_psnr", "max" by default
+optimizer               Keras optimizer class; Adam by default
+optimizer_arguments     dict of its arguments; {} by default
+learning_rate           1e-3 by default
+schedule                "constant" (default), or "cosine": down to zero over all epochs
+batch_size              1 by default
+epochs, seed            number of epochs; seed of weights, order, masks (0 by default)
+patience                stop after this many epochs without a better `monitor`; never by default
+card                    dict of texts for the model card: summary, data, training, licence, limits
+======================  ==============================================================================================
+"""
+
+import ast
+import dataclasses
+import difflib
+import runpy
+import sys
+from pathlib import Path
+
+import keras
+
+from mri_zoo.data.preparation import ConstantScaling
+from mri_zoo.data.volume import DataError
+from mri_zoo.metrics import SlicePSNR, SliceSSIM
+
+REQUIRED = ("name", "model", "sources", "root", "mask", "epochs")
+DEFAULTS = {
+    "model_arguments": {},
+    "scaling": ConstantScaling(),
+    "train_options": {},
+    "validation_options": {},
+    "loss": "mae",
+    "metrics": None,
+    "monitor": "val_slice_psnr",
+    "mode": "max",
+    "optimizer": keras.optimizers.Adam,
+    "optimizer_arguments": {},
+    "learning_rate": 1e-3,
+    "schedule": "constant",
+    "batch_size": 1,
+    "seed": 0,
+    "patience": None,
+    "card": {},
+}
+
+
+def load_recipe(path, overrides=()):
+    """The recipe of a file, its defaults filled in.
+
+    Args:
+        path: a Python file that defines `recipe`. It is run: use recipes that you trust.
+        overrides: texts ``key=value``; a dotted key reaches into dicts and masks (``mask.acceleration=8``); values are
+            Python literals, anything else is taken as text.
+
+    Raises:
+        DataError: if the file is missing or defines no `recipe`.
+        ValueError: if a key is missing or unknown (the message suggests the nearest one), or a value does not fit.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path}: no such recipe file.")
+    sys.path.insert(0, str(path.parent))  # recipes may share code that lies beside them
+    try:
+        recipe = runpy.run_path(str(path)).get("recipe")
+    finally:
+        sys.path.remove(str(path.parent))
+    if not isinstance(recipe, dict):
+        raise DataError(f"{path} defines no dict called `recipe`.")
+    for key in recipe:
+        if key not in (*REQUIRED, *DEFAULTS):
+            raise ValueError(_unknown(key, (*REQUIRED, *DEFAULTS), path))
+    recipe = {**DEFAULTS, **recipe}
+    for override in overrides:
+        key, separator, value = override.partition("=")
+        if not separator:
+            raise ValueError(f"--set takes key=value, got {override!r}.")
+        recipe = _replaced(recipe, key.split("."), _literal(value), path)
+    for key in REQUIRED:
+        if recipe.get(key) is None:
+            raise ValueError(f"{path}: the recipe leaves `{key}` open; give it with `--set {key}=...`.")
+    if recipe["schedule"] not in ("constant", "cosine"):
+        raise ValueError(f'`schedule` must be "constant" or "cosine", got {recipe["schedule"]!r}.')
+    for key in ("epochs", "batch_size"):
+        if not isinstance(recipe[key], int) or recipe[key] < 1:
+            raise ValueError(f"`{key}` must be a whole number >= 1, got {recipe[key]!r}.")
+    recipe["metrics"] = recipe["metrics"] or [SlicePSNR(), SliceSSIM()]
+    return recipe
+
+
+def make_optimizer(recipe, num_steps):
+    """The recipe's optimizer for a training of `num_steps` steps."""
+    rate = recipe["learning_rate"]
+    if recipe["schedule"] == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(rate, num_steps)
+    return recipe["optimizer"](learning_rate=rate, **recipe["optimizer_arguments"])
+
+
+def _replaced(container, keys, value, path):
+    """`container` with one entry, named by a list of keys, replaced; dicts and dataclasses are copied."""
+    key, *rest = keys
+    if dataclasses.is_dataclass(container):
+        names = [field.name for field in dataclasses.fields(container)]
+        if key not in names:
+            raise ValueError(_unknown(key, names, path))
+        return type(container)(**{**_given(container), key: value})
+    if not isinstance(container, dict):
+        raise ValueError(f"--set cannot reach `{key}` inside a {type(container).__name__}.")
+    if rest:
+        if key not in container:
+            raise ValueError(_unknown(key, container, path))
+        value = _replaced(container[key], rest, value, path)
+    elif set(REQUIRED) <= set(container) and key not in container:
+        raise ValueError(_unknown(key, container, path))
+    return {**container, key: value}
+
+
+def _given(mask):
+    """A mask's fields without those that follow from the acceleration."""
+    fields = {field.name: getattr(mask, field.name) for field in dataclasses.fields(mask)}
+    if "acceleration" in fields and fields.get("center_fraction") == type(mask)(fields["acceleration"]).center_fraction:
+        del fields["center_fraction"]
+    return fields
+
+
+def _literal(text):
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _unknown(key, names, path):
+    nearest = difflib.get_close_matches(key, list(names), n=1, cutoff=0)[0]
+    return f"{path}: a recipe has no `{key}`; did you mean `{nearest}`?"

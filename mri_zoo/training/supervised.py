@@ -1,0 +1,193 @@
+"""Supervised training by a recipe, resumable after any interruption."""
+
+import csv
+import os
+import time
+from pathlib import Path
+
+import h5py
+import keras
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+from mri_zoo.data.prepared import PreparedBatches
+from mri_zoo.data.volume import DataError
+from mri_zoo.presets.registry import save_preset
+from mri_zoo.training.recipes import make_optimizer
+
+
+def train(recipe, output, resume=False, prepared=None, report=print, verbose=0):
+    """Train as a recipe says.
+
+    Writes to `output`: `last.weights.h5` (weights and optimizer after each epoch), `best.weights.h5`, `log.csv`,
+    TensorBoard events, and at the end the preset of the best epoch in `preset/NAME`. A training that was killed at any
+    moment and resumed gives the weights of an uninterrupted one: data, masks and order depend on seed and epoch alone.
+
+    Args:
+        recipe: of `load_recipe`.
+        output: folder.
+        resume: go on after the last finished epoch of `output`.
+        prepared: folder of `mri-zoo prepare` to take the batches from, instead of reading the recipe's sources.
+        report: called with one line per epoch.
+        verbose: of Keras's `fit`: 1 shows a progress bar for each epoch.
+
+    Returns:
+        The trained model, with the weights of its best epoch.
+
+    Raises:
+        FileExistsError: if `output` holds a training and `resume` is False.
+        DataError: if there is nothing to train on.
+        ValueError: if the recipe's `monitor` is never measured.
+    """
+    output = Path(output)
+    last, best, log = output / "last.weights.h5", output / "best.weights.h5", output / "log.csv"
+    if last.exists() and not resume:
+        raise FileExistsError(f"{output} holds a training already: resume it (--resume) or choose another folder.")
+    output.mkdir(parents=True, exist_ok=True)
+    data = _Prepared(recipe, prepared) if prepared else _Pipeline(recipe)
+
+    keras.utils.set_random_seed(recipe["seed"])
+    model = recipe["model"](**recipe["model_arguments"])
+    model.build()
+    optimizer = make_optimizer(recipe, recipe["epochs"] * len(data.train(0)))
+    model.compile(optimizer, recipe["loss"], metrics=recipe["metrics"])
+    optimizer.build(model.trainable_variables)
+    first = 0
+    if last.exists():
+        first = _load_checkpoint(model, last)
+        report(f"resuming after epoch {first} of {recipe['epochs']}")
+    history = _read_log(log)[:first]
+    writer = EventFileWriter(str(output / "tensorboard"))
+    for epoch in range(first, recipe["epochs"]):
+        if _out_of_patience(history, recipe):
+            report(f"stopping: `{recipe['monitor']}` has not improved for {recipe['patience']} epochs")
+            break
+        start = time.perf_counter()
+        result = model.fit(
+            data.train(epoch), validation_data=data.validation(), initial_epoch=epoch, epochs=epoch + 1, verbose=verbose
+        )
+        row = {"epoch": epoch + 1, **{key: values[-1] for key, values in result.history.items()}}
+        row["seconds"] = time.perf_counter() - start
+        if recipe["monitor"] not in row:
+            raise ValueError(f"`monitor` is {recipe['monitor']!r}, but an epoch measures {', '.join(row)}.")
+        history.append(row)
+        if _best_epoch(history, recipe) == len(history) - 1:
+            _save_checkpoint(model, best, epoch + 1)
+        _write_log(log, history)
+        _save_checkpoint(model, last, epoch + 1)
+        _write_events(writer, row)
+        report("  ".join([f"epoch {epoch + 1}/{recipe['epochs']}", *(f"{k} {v:.5g}" for k, v in row.items() if k != "epoch")]))
+    writer.close()
+    _load_checkpoint(model, best)
+    card = {"summary": recipe["name"], **recipe["card"]}
+    save_preset(output / "preset" / recipe["name"], model, recipe["scaling"], recipe["mask"], card)
+    return model
+
+
+class _Pipeline:
+    """The recipe's own data through `tf.data`."""
+
+    def __init__(self, recipe):
+        from mri_zoo.data import pipeline  # TensorFlow is needed here only
+
+        self.pipeline, self.recipe = pipeline, recipe
+        self.sources = {split: recipe["sources"](recipe["root"], split) for split in ("train", "validation")}
+
+    def train(self, epoch):
+        options = self.recipe["train_options"]
+        return self._batches("train", training=True, seed=self.recipe["seed"], epochs=(epoch, epoch + 1), **options)
+
+    def validation(self):
+        return self._batches("validation", training=False, **self.recipe["validation_options"])
+
+    def _batches(self, split, **options):
+        recipe = self.recipe
+        slices = self.pipeline.slices_of(self.sources[split], recipe["mask"], scaling=recipe["scaling"], **options)
+        if recipe["batch_size"] == 1:
+            return slices.batch(1)
+        return self.pipeline.batch_by_shape(slices, recipe["batch_size"])
+
+
+class _Prepared:
+    """Batches stored by `mri-zoo prepare`."""
+
+    def __init__(self, recipe, folder):
+        self.folder, self.seed = Path(folder), recipe["seed"]
+        if not len(self.train(0)):
+            raise DataError(f"{folder} holds no training batch.")
+
+    def train(self, epoch):
+        return PreparedBatches(self.folder / "train", shuffle_seed=self.seed, epoch=epoch)
+
+    def validation(self):
+        return PreparedBatches(self.folder / "validation")
+
+
+def prepare(recipe, output, epochs=1):
+    """Store the batches of a recipe as plain arrays, for `train(..., prepared=output)` without TensorFlow.
+
+    Args:
+        recipe: of `load_recipe`.
+        output: folder; gets `train/` with the batches of `epochs` epochs, and `validation/`.
+        epochs: how many epochs of training data, each with masks and order of its own.
+
+    Returns:
+        Number of training and of validation batches.
+    """
+    from mri_zoo.data.prepared import write_batches
+
+    data, output = _Pipeline(recipe), Path(output)
+    batches = (batch for epoch in range(epochs) for batch in data.train(epoch).as_numpy_iterator())
+    description = {"recipe": recipe["name"], "epochs": epochs, "seed": recipe["seed"]}
+    return (
+        write_batches(batches, output / "train", description),
+        write_batches(data.validation().as_numpy_iterator(), output / "validation", description),
+    )
+
+
+def _save_checkpoint(model, path, epoch):
+    writing = path.with_name("writing.weights.h5")
+    model.save_weights(writing)
+    with h5py.File(writing, "a") as file:
+        file.attrs["epoch"] = epoch
+    os.replace(writing, path)
+
+
+def _load_checkpoint(model, path):
+    """Load weights and optimizer; the number of the epoch after which they were saved."""
+    model.load_weights(path)
+    with h5py.File(path, "r") as file:
+        return int(file.attrs["epoch"])
+
+
+def _read_log(path):
+    if not path.exists():
+        return []
+    with open(path, newline="") as file:
+        return [{key: int(v) if key == "epoch" else float(v) for key, v in row.items()} for row in csv.DictReader(file)]
+
+
+def _write_log(path, history):
+    writing = path.with_name("log.csv.writing")
+    with open(writing, "w", newline="") as file:
+        writer = csv.DictWriter(file, history[0])
+        writer.writeheader()
+        writer.writerows(history)
+    os.replace(writing, path)
+
+
+def _best_epoch(history, recipe):
+    values = [row[recipe["monitor"]] for row in history]
+    return values.index(max(values) if recipe["mode"] == "max" else min(values))
+
+
+def _out_of_patience(history, recipe):
+    patience = recipe["patience"]
+    return patience is not None and bool(history) and len(history) - 1 - _best_epoch(history, recipe) >= patience
+
+
+def _write_events(writer, row):
+    values = [Summary.Value(tag=key, simple_value=value) for key, value in row.items() if key != "epoch"]
+    writer.add_event(Event(wall_time=time.time(), step=row["epoch"], summary=Summary(value=values)))
+    writer.flush()

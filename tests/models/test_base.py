@@ -1,0 +1,225 @@
+"""What every model must do, and the base class on its own."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers import acquire, relative_error
+from keras import ops
+
+from mri_zoo.data.fourier import center_crop as center_crop_reference
+from mri_zoo.models import PDNet, ReconstructionModel, UNet, ZeroFilled
+from mri_zoo.models.base import center_crop, magnitude_like
+from mri_zoo.physics.cartesian import Cartesian
+
+# Small, and with no argument at its default.
+LEARNED = {
+    "unet": (UNet, {"num_filters": (4, 6), "num_convolutions": 1, "crop": (14, 11), "penultimate_activation": None}),
+    "pdnet": (PDNet, {"num_iterations": 2, "num_primal": 3, "num_dual": 2, "num_filters": 4}),
+    "pdnet_primal_only": (
+        PDNet,
+        {"num_iterations": 2, "num_primal": 1, "num_filters": 4, "primal_only": True, "buffers": "adjoint"},
+    ),
+}
+MODELS = {**LEARNED, "zero_filled": (ZeroFilled, {})}
+
+
+def create(name, **options):
+    """A model whose 15 x 13 images have a window for the sensitivity maps."""
+    model_class, arguments = MODELS[name]
+    return model_class(**{"physics": Cartesian(center_fraction=0.4), **arguments, **options})
+
+
+@pytest.fixture(autouse=True)
+def same_weights_each_time():
+    keras.utils.set_random_seed(0)
+
+
+@pytest.fixture
+def policy():
+    """Restores the global precision."""
+    before = keras.config.dtype_policy()
+    yield keras.config.set_dtype_policy
+    keras.config.set_dtype_policy(before)
+
+
+def traces(model):
+    """A list that grows by one each time the model's Python code runs."""
+    calls, call = [], model.call
+
+    def counted(batch):
+        calls.append(batch["kspace"].shape)
+        return call(batch)
+
+    model.call = counted
+    return calls
+
+
+@pytest.mark.parametrize("coils, maps", [(1, False), (3, False), (3, True)])
+@pytest.mark.parametrize("name", MODELS)
+def test_predict_returns_the_complex_image(rng, name, coils, maps):
+    model = create(name)
+    batch, _ = acquire(rng, coils=coils, maps=maps)
+    image = model.predict(batch, verbose=0)
+    assert image.dtype == np.complex64
+    assert image.shape == (2, 14, 11) if name == "unet" else (2, 15, 13)
+    assert relative_error(image, model(batch)) < 1e-6
+    # Slices of a batch do not see each other.
+    alone = model.predict({key: value[1:] for key, value in batch.items()}, verbose=0)
+    assert relative_error(alone[0], image[1]) < 1e-5
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_sizes_and_coil_counts_vary_without_retracing(rng, name):
+    model = create(name)
+    model.build()
+    calls = traces(model)
+    for size, coils in [((15, 13), 1), ((17, 20), 2), ((64, 48), 4), ((16, 33), 1), ((15, 13), 3)]:
+        batch, _ = acquire(rng, size, coils)
+        found, before = model.predict(batch, verbose=0), len(calls)
+        assert relative_error(found, model(batch)) < 1e-5
+        del calls[before:]
+    # One for fixed sizes, then sizes and coils become unknown, perhaps not at once.
+    assert len(calls) <= 3
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_evaluate_judges_the_cropped_magnitude(rng, name):
+    model = create(name)
+    batch, image = acquire(rng)
+    target = np.abs(image)[:, 3:13, 2:11]
+    model.compile(loss="mae", metrics=["mse"])
+    loss, squared = model.evaluate(batch, target, verbose=0)
+    deviation = center_crop_reference(np.abs(model.predict(batch, verbose=0)), target.shape[-2:]) - target
+    assert loss == pytest.approx(np.mean(np.abs(deviation)), rel=1e-5)
+    assert squared == pytest.approx(np.mean(deviation**2), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_every_weight_has_a_finite_gradient(rng, name):
+    model = create(name)
+    batch, image = acquire(rng, coils=2, maps=True)
+    target = np.abs(image)[:, 1:, 1:12]
+    with tf.GradientTape() as tape:
+        loss = ops.mean(ops.abs(magnitude_like(target, model(batch)) - target))
+    gradients = tape.gradient(loss, model.trainable_variables)
+    assert len(gradients) == len(model.weights) > 0
+    for weight, gradient in zip(model.weights, gradients, strict=True):
+        assert np.all(np.isfinite(gradient)) and np.any(gradient), weight.path
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_fit_lowers_the_loss_and_resumes_from_a_saved_model(rng, name, tmp_path):
+    model = create(name)
+    batch, image = acquire(rng)
+    target = np.abs(image)[:, 1:, 1:12]
+    model.compile(keras.optimizers.Adam(0.01), loss="mae")
+    losses = model.fit(batch, target, epochs=12, verbose=0).history["loss"]
+    assert losses[-1] < 0.9 * losses[0]
+
+    model.save(tmp_path / "model.keras")
+    copy = keras.models.load_model(tmp_path / "model.keras")
+    assert len(copy.optimizer.variables) == len(model.optimizer.variables) > 2 * len(model.weights)
+    for _ in range(2):
+        for found, expected in zip(copy.optimizer.variables, model.optimizer.variables, strict=True):
+            np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(copy.predict(batch, verbose=0), model.predict(batch, verbose=0))
+        one_more = [m.fit(batch, target, verbose=0).history["loss"] for m in (copy, model)]
+        assert one_more[0] == one_more[1]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", MODELS)
+def test_saved_model_gives_equal_outputs(rng, name, tmp_path):
+    model = create(name)
+    batch, _ = acquire(rng, coils=2)
+    expected = model.predict(batch, verbose=0)
+    model.save(tmp_path / "model.keras")
+    copy = keras.models.load_model(tmp_path / "model.keras")
+    assert type(copy) is type(model)
+    assert copy.get_config() == model.get_config()
+    assert copy.physics.center_fraction == 0.4
+    np.testing.assert_array_equal(copy.predict(batch, verbose=0), expected)
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_weight_file_gives_equal_outputs(rng, name, tmp_path):
+    model = create(name)
+    batch, image = acquire(rng)
+    model.compile("adam", loss="mae", metrics=["mse"])
+    model.fit(batch, np.abs(image)[:, 1:, 1:12], verbose=0)  # an optimizer and metrics are in the file
+    model.save_weights(tmp_path / "model.weights.h5")
+    copy = create(name)
+    copy.load_weights(tmp_path / "model.weights.h5")
+    np.testing.assert_array_equal(copy.predict(batch, verbose=0), model.predict(batch, verbose=0))
+
+
+@pytest.mark.parametrize("options", [{}, {"primal_only": True}])
+@pytest.mark.parametrize("in_file, in_model", [(3, 2), (2, 3)])
+def test_weights_of_another_number_of_cascades_are_an_error(tmp_path, in_file, in_model, options):
+    source = create("pdnet", **{**options, "num_iterations": in_file})
+    source.build()
+    source.save_weights(tmp_path / "other.weights.h5")
+    model = create("pdnet", **{**options, "num_iterations": in_model})
+    model.build()
+    before = model.get_weights()
+    per_cascade = 6 if options else 12
+    message = f"other.weights.h5 holds {in_file * per_cascade} weight arrays, this PDNet has {in_model * per_cascade}"
+    with pytest.raises(ValueError, match=message):
+        model.load_weights(tmp_path / "other.weights.h5")
+    for found, expected in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("how", ["globally", "argument"])
+@pytest.mark.parametrize("name", LEARNED)
+def test_mixed_precision_keeps_complex_numbers_whole(rng, name, how, policy, tmp_path):
+    batch, image = acquire(rng, coils=2, maps=True)
+    exact = create(name)
+    expected = exact.predict(batch, verbose=0)
+    if how == "globally":
+        policy("mixed_bfloat16")
+    model = create(name) if how == "globally" else create(name, dtype="mixed_bfloat16")
+    policy("float32")
+    model.build()
+    model.set_weights(exact.get_weights())
+    found = model.predict(batch, verbose=0)
+    assert found.dtype == np.complex64
+    assert {weight.dtype for weight in model.weights} == {"float32"}
+    assert 0 < relative_error(found, expected) < 0.03
+
+    model.compile(keras.optimizers.Adam(0.01), loss="mae")
+    losses = model.fit(batch, np.abs(image)[:, 1:, 1:12], epochs=4, verbose=0).history["loss"]
+    assert losses[-1] < losses[0]
+    model.save(tmp_path / "model.keras")
+    copy = keras.models.load_model(tmp_path / "model.keras")
+    assert copy.dtype_policy.name == "mixed_bfloat16"
+    np.testing.assert_array_equal(copy.predict(batch, verbose=0), model.predict(batch, verbose=0))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_target_larger_than_the_image_is_an_error(rng, name):
+    model = create(name)
+    batch, _ = acquire(rng)
+    model.compile("adam", loss="mae")
+    with pytest.raises(ValueError, match=r"Cannot crop an image of \(1[45], 1[13]\) pixels to \(16, 13\)"):
+        model.evaluate(batch, np.zeros((2, 16, 13), "float32"), verbose=0)
+
+
+@pytest.mark.parametrize("size", [(7, 6), (6, 6), (7, 5), (3, 1)])
+def test_center_crop_is_that_of_the_data(rng, size):
+    image = rng.standard_normal((2, 7, 6), dtype="float32")
+    np.testing.assert_array_equal(center_crop(image, size), center_crop_reference(image, size))
+    target = np.zeros((2, *size))
+    np.testing.assert_array_equal(magnitude_like(target, 1j * image), center_crop_reference(np.abs(image), size))
+
+
+def test_base_class_shows_keras_the_magnitude():
+    class Constant(ReconstructionModel):
+        def call(self, batch):
+            return 0 * batch["kspace"][:, 0] + 3 + 4j
+
+    model = Constant()
+    model.compile(loss="mae")
+    batch = {"kspace": np.ones((2, 1, 5, 4), "complex64"), "mask": np.ones((2, 1, 1, 4), "float32")}
+    assert model.evaluate(batch, np.zeros((2, 5, 4), "float32"), verbose=0) == pytest.approx(5)

@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+from helpers import acquire, read_checkpoint, recorded_batch, relative_error
+
+from mri_zoo.models import UNet
+
+
+def test_published_number_of_parameters():
+    model = UNet()
+    model.build()
+    assert model.count_params() == 481_801
+
+
+@pytest.mark.parametrize("case, penultimate_activation", [("unet", "relu"), ("unet_old", None)])
+def test_equals_the_recorded_network(reference, case, penultimate_activation):
+    """Both recordings have the same inputs and weights."""
+    folder = reference / "tensorflow"
+    model = UNet((4, 8, 16, 32), crop=(64, 48), penultimate_activation=penultimate_activation)
+    model.build()
+    model.set_weights(read_checkpoint(folder / "unet" / "checkpoint.h5"))
+    image = model.predict(recorded_batch(folder / "unet" / "io.npz"), verbose=0)
+    with np.load(folder / case / "io.npz") as io:
+        assert relative_error(image, io["output_denormalized"]) < 1e-5
+
+
+def test_image_scales_with_the_data_and_has_no_phase(rng):
+    model = UNet((3, 4))
+    batch, _ = acquire(rng)
+    image = model.predict(batch, verbose=0)
+    assert not np.any(image.imag)
+    for factor in (1e-6, 1e4):
+        scaled = model.predict({**batch, "kspace": np.float32(factor) * batch["kspace"]}, verbose=0)
+        assert relative_error(scaled / factor, image) < 1e-3
+
+
+def test_coils_are_combined_before_the_network(rng):
+    model = UNet((3, 4))
+    multi, image = acquire(rng, coils=3, maps=True)
+    single, _ = acquire(rng, image=image)
+    everything = np.ones_like(single["mask"])
+    for batch in (single, multi):
+        batch["kspace"] = np.asarray(model.physics.coil_kspace(image, batch))
+        batch["mask"] = everything
+    assert relative_error(model.predict(multi, verbose=0), model.predict(single, verbose=0)) < 1e-5
+
+
+def test_crop_larger_than_the_image_is_an_error(rng):
+    batch, _ = acquire(rng, (15, 13))
+    with pytest.raises(ValueError, match=r"Cannot crop an image of \(15, 13\) pixels to \(12, 14\)"):
+        UNet((3, 4), crop=(12, 14))(batch)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"num_filters": ()}, "`num_filters` must name the channels of at least one scale"),
+        ({"num_filters": (4, 0)}, "strictly positive"),
+        ({"penultimate_activation": "rleu"}, "rleu"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        UNet(**arguments)

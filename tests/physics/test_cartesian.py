@@ -1,0 +1,122 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers import acquire, fft_reference, inner, random_complex, relative_error
+
+from mri_zoo.physics.cartesian import Cartesian
+from mri_zoo.physics.coils import estimate_sensitivity_maps
+
+SIZES = [(8, 6), (9, 7), (8, 7), (4, 6, 5), (3, 5, 8)]
+
+
+@pytest.mark.parametrize("full_height_mask", [False, True])
+@pytest.mark.parametrize("coils, maps", [(1, False), (1, True), (3, True)])
+@pytest.mark.parametrize("size", SIZES)
+def test_adjoint_passes_dot_product_test(rng, size, coils, maps, full_height_mask):
+    batch, x = acquire(rng, size, coils, maps, full_height_mask)
+    y, physics = random_complex(rng, batch["kspace"].shape), Cartesian(len(size))
+    lhs, rhs = inner(physics.forward(x, batch), y), inner(x, physics.adjoint(y, batch))
+    assert abs(lhs - rhs) < 1e-5 * np.linalg.norm(x) * np.linalg.norm(y)
+    np.testing.assert_allclose(lhs, rhs, rtol=1e-4)
+
+
+@pytest.mark.parametrize("full_height_mask", [False, True])
+@pytest.mark.parametrize("coils, maps", [(1, False), (3, True)])
+@pytest.mark.parametrize("size", SIZES)
+def test_forward_and_normal(rng, size, coils, maps, full_height_mask):
+    batch, x = acquire(rng, size, coils, maps, full_height_mask)
+    physics = Cartesian(len(size))
+    assert relative_error(physics.forward(x, batch), batch["kspace"]) < 1e-6
+    expected = physics.adjoint(physics.forward(x, batch), batch)
+    assert relative_error(physics.normal(x, batch), expected) < 1e-6
+
+
+def test_coil_kspace_is_fully_sampled_and_combine_inverts_it(rng):
+    batch, x = acquire(rng, (9, 6), coils=3, maps=True)
+    physics = Cartesian()
+    kspace = physics.coil_kspace(x, batch)
+    assert relative_error(kspace, fft_reference(batch["sensitivity_maps"] * x[:, None])) < 1e-6
+    everything = {**batch, "mask": np.ones_like(batch["mask"])}
+    # The maps have unit root-sum-of-squares, so S^H F^H F S is the identity.
+    assert relative_error(physics.adjoint(kspace, everything), x) < 1e-6
+
+
+@pytest.mark.parametrize("case", ["s8x8", "s6x10"])
+def test_equals_the_recorded_operators(reference, case):
+    with np.load(reference / "tensorflow" / "fft.npz") as file:
+        recorded = {key: file[f"{case}__{key}"] for key in ("x", "mask", "smaps", "kspace_mc")}
+        outputs = {key: file[key][..., 0] for key in file if key.startswith(f"{case}__") and "FFT" in key}
+    image, physics = recorded["x"][..., 0], Cartesian()
+    single = {"mask": recorded["mask"][:, None].astype("float32")}
+    multi = {**single, "sensitivity_maps": recorded["smaps"]}
+    assert relative_error(physics.forward(image, single)[:, 0], outputs[f"{case}__FFT_masked"]) < 1e-6
+    assert relative_error(physics.adjoint(image[:, None], single), outputs[f"{case}__IFFT_masked"]) < 1e-6
+    assert relative_error(physics.forward(image, multi), outputs[f"{case}__FFT_multicoil_masked"]) < 1e-6
+    adjoint = physics.adjoint(recorded["kspace_mc"][..., 0], multi)
+    assert relative_error(adjoint, outputs[f"{case}__IFFT_multicoil_masked"]) < 1e-6
+
+
+def test_complete_estimates_maps_of_several_coils_only(rng):
+    physics = Cartesian(center_fraction=0.4)
+    one_coil, _ = acquire(rng, (15, 13))
+    assert physics.complete(one_coil) is one_coil
+    given, _ = acquire(rng, (15, 13), coils=3, maps=True)
+    assert physics.complete(given) is given
+    several, _ = acquire(rng, (15, 13), coils=3)
+    completed = physics.complete(several)
+    np.testing.assert_array_equal(
+        completed["sensitivity_maps"], estimate_sensitivity_maps(several["kspace"], center_fraction=0.4)
+    )
+    assert "sensitivity_maps" not in several
+
+
+@pytest.mark.parametrize("coils", [1, 3])
+def test_complete_decides_at_run_time_where_the_coil_count_is_unknown(rng, coils):
+    physics = Cartesian(center_fraction=0.4)
+    signature = {key: tf.TensorSpec(shape, dtype) for key, (shape, dtype) in physics.batch_spec().items()}
+
+    @tf.function(input_signature=[signature])
+    def adjoint(batch):
+        return physics.adjoint(batch["kspace"], physics.complete(batch))
+
+    batch, _ = acquire(rng, (15, 13), coils)
+    expected = physics.adjoint(batch["kspace"], physics.complete(batch))
+    assert relative_error(adjoint(batch), expected) < 1e-5
+
+
+def test_three_dimensional_coils_need_maps(rng):
+    physics = Cartesian(dimensions=3)
+    single, _ = acquire(rng, (4, 6, 5))
+    assert physics.complete(single) is single
+    several, _ = acquire(rng, (4, 6, 5), coils=2)
+    with pytest.raises(ValueError, match="3-D multi-coil data needs `sensitivity_maps`"):
+        physics.complete(several)
+
+
+def test_missing_mask_is_named(rng):
+    batch, x = acquire(rng, (8, 6))
+    del batch["mask"]
+    with pytest.raises(KeyError, match="mask"):
+        Cartesian().forward(x, batch)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"dimensions": 1}, "`dimensions` must be 2 or 3, got 1"),
+        ({"center_fraction": 0}, r"`center_fraction` must be in \(0, 1\], got 0"),
+        ({"center_fraction": 1.5}, "got 1.5"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Cartesian(**arguments)
+
+
+def test_serialisation_keeps_the_arguments(rng):
+    physics = Cartesian(dimensions=3, center_fraction=0.2)
+    copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(physics))
+    assert copy.get_config() == {"dimensions": 3, "center_fraction": 0.2}
+    batch, x = acquire(rng, (4, 6, 5))
+    np.testing.assert_array_equal(copy.forward(x, batch), physics.forward(x, batch))

@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers import random_complex, relative_error
+
+from mri_zoo.data.fourier import ifft2c
+from mri_zoo.physics.coils import estimate_sensitivity_maps, normalize_maps, root_sum_of_squares
+
+
+def test_root_sum_of_squares_equals_fastmri(reference):
+    with np.load(reference / "pytorch" / "fastmri_fft_complex.npz") as recorded:
+        combined = root_sum_of_squares(recorded["cx"], axis=0)
+        np.testing.assert_allclose(combined, recorded["rss_complex"], rtol=1e-6)
+
+
+def test_root_sum_of_squares_is_differentiable_at_zero():
+    images = tf.constant([[[[0j, 3.0]], [[0j, 4j]]]], tf.complex64)
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        combined = root_sum_of_squares(images)
+    np.testing.assert_allclose(combined, [[[0, 5]]], atol=1e-6)
+    np.testing.assert_allclose(tape.gradient(combined, images), [[[[0, 0.6]], [[0, 0.8j]]]], atol=1e-6)
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+def test_maps_have_unit_norm_where_there_is_signal(rng, unit):
+    maps = random_complex(rng, (2, 3, 7, 5)) * np.float32(unit)
+    maps[0, :, 2, 3] = 0
+    normalized = np.asarray(normalize_maps(maps))
+    norm = np.linalg.norm(normalized, axis=1)
+    assert norm[0, 2, 3] == 0
+    norm[0, 2, 3] = 1
+    np.testing.assert_allclose(norm, 1, rtol=1e-6)
+    np.testing.assert_allclose(normalized[1], maps[1] / np.linalg.norm(maps[1], axis=0), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "case, fraction",
+    [("s64x48_p8", 0.08), ("s80x61_p8", 0.08), ("s75x63_p8", 0.08), ("s81x60_p4", 0.04), ("s50x100_p4", 0.04)],
+)
+def test_estimated_maps_equal_the_recorded_ones(reference, case, fraction):
+    """The recorded k-space is zero from four lines beyond the window on."""
+    with np.load(reference / "tensorflow" / "smaps.npz") as recorded:
+        kspace, expected = recorded[f"{case}__kspace"], recorded[f"{case}__smaps_every_8th_row"]
+    estimate = estimate_sensitivity_maps(kspace, fraction)
+    np.testing.assert_allclose(np.asarray(estimate)[:, :, ::8], expected, atol=1e-5)
+    # The same window where the size is known at run time only.
+    deferred = tf.function(
+        lambda kspace: estimate_sensitivity_maps(kspace, fraction),
+        input_signature=[tf.TensorSpec((None, None, None, None), tf.complex64)],
+    )
+    np.testing.assert_allclose(deferred(kspace), estimate, atol=1e-5)
+
+
+@pytest.mark.parametrize("fraction", [0.2, 0.3])
+@pytest.mark.parametrize("size", [(20, 30), (21, 37), (33, 20)])
+def test_window_has_an_even_number_of_lines_around_the_centre(rng, size, fraction):
+    kspace = random_complex(rng, (2, 3, *size))
+    windowed = np.zeros_like(kspace)
+    halves = [int(n * fraction) // 2 for n in size]
+    rows, columns = (slice(n // 2 - half, n // 2 + half) for n, half in zip(size, halves, strict=True))
+    windowed[..., rows, columns] = kspace[..., rows, columns]
+    low = ifft2c(windowed)
+    expected = low / np.linalg.norm(low, axis=1, keepdims=True)
+    assert relative_error(estimate_sensitivity_maps(kspace, fraction), expected) < 1e-5
+
+
+@pytest.mark.parametrize("size", [(20, 64), (64, 20)])
+def test_empty_window_is_an_error(rng, size):
+    with pytest.raises(ValueError, match="0.08 of 20 lines"):
+        estimate_sensitivity_maps(random_complex(rng, (1, 2, *size)), 0.08)

@@ -1,0 +1,41 @@
+"""The brains that the demo presets learn from: real volumes and images, and drawn contrasts of the MNI152 template."""
+
+import itertools
+from pathlib import Path
+
+from mri_zoo.data import DrawnContrastBrain, ImageFile, NIfTIFile, SimulatedAcquisition
+
+# Matrix sizes in turn, so that no network learns one size.
+SIZES = [(96, 96), (112, 96), (128, 96), (96, 112), (112, 112), (128, 128), (160, 144)]
+VALIDATION_SUBJECT = "patient20"  # of the volumes; no slice of this subject is trained on
+DRAWN_BRAINS = {"train": range(48), "validation": range(1000, 1004)}
+ACQUISITIONS = 3  # of each real volume, with different matrix sizes, phases and coils
+
+CARD = {
+    "data": (
+        "Real brains: open_ms_data (CC-BY; Lesjak et al., Neuroinformatics 2016), the 3 T images of the "
+        "Ultra-low-field-MRI-Scanner repository (CC0; Liu et al., Nature Communications 2021), torchio-data (MIT); and "
+        "slices with drawn contrasts from the MNI152 template (Fonov et al., NeuroImage 2011; bundled with nilearn). "
+        "All are magnitude images: phase and receive coils are simulated, and k-space is their Fourier transform. "
+        "Nothing here was trained on raw scanner data or on fastMRI."
+    ),
+    "licence": "Weights: MIT. Training data: CC-BY, CC0 and MIT as above; none of it is part of this preset.",
+    "limits": "For demonstration and tests. Trained on few subjects with simulated phase and coils; not for clinical use.",
+}
+
+
+def sources(root, split, num_coils):
+    """The volumes of a split, each with simulated phase and `num_coils` coils."""
+    volumes = [
+        NIfTIFile(path)
+        for path in sorted(Path(root).glob("volumes/*.nii.gz"))
+        if (VALIDATION_SUBJECT in path.name) == (split == "validation")
+    ]
+    if split == "train":
+        paths = sorted(Path(root).glob("images_2d/*.h5"))
+        volumes += [ImageFile(path, contrast) for path in paths for contrast in ("T1w", "T2w")]
+    volumes = volumes * (ACQUISITIONS if split == "train" else 1)
+    sizes = itertools.cycle(SIZES)
+    acquired = [SimulatedAcquisition(v, num_coils, next(sizes), seed) for seed, v in enumerate(volumes)]
+    drawn = [DrawnContrastBrain(seed, num_coils, size=next(sizes)) for seed in DRAWN_BRAINS[split]]
+    return acquired + drawn

@@ -1,0 +1,23 @@
+"""U-net on single-coil brains, random masks, acceleration 4."""
+
+import functools
+
+from demo_data import CARD, sources
+
+from mri_zoo.data import PercentileScaling, RandomMask
+from mri_zoo.models import UNet
+
+recipe = {
+    "name": "unet-brain-demo-af4",
+    "model": UNet,
+    "sources": functools.partial(sources, num_coils=1),
+    "root": None,
+    "mask": RandomMask(4),
+    "scaling": PercentileScaling(),
+    "train_options": {"slices": "random", "inner_slices": 24},
+    "validation_options": {"inner_slices": 4},
+    "learning_rate": 1e-3,
+    "schedule": "cosine",
+    "epochs": 80,
+    "card": {"summary": "U-net for single-coil brains at acceleration 4", **CARD},
+}
