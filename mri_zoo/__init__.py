@@ -1,0 +1,22 @@
+"""mri_zoo: the model zoo of learned MRI reconstruction. Names are imported when they are first used."""
+
+import importlib
+
+__version__ = "0.1.0"
+
+_MODULES = ("data", "evaluation", "layers", "losses", "metrics", "models", "optimizers", "physics", "presets", "training")
+_FUNCTIONS = {"list_models": "presets", "load": "presets", "load_preset": "presets", "save_preset": "presets"}
+
+__all__ = [*_MODULES, *_FUNCTIONS, "__version__"]
+
+
+def __getattr__(name):
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name in _FUNCTIONS:
+        return getattr(importlib.import_module(f"{__name__}.{_FUNCTIONS[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return __all__

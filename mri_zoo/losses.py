@@ -4,8 +4,8 @@ Every loss gives one value per image, which Keras weights and averages. What is 
 the multi-scale SSIM, the L1 term beside it, the norm of the normalised HFEN) is taken over one replica's part of it
 under `tf.distribute`. The mean absolute and squared errors are Keras's own `"mae"` and `"mse"`.
 
-GPUs may round the factors of a product or convolution to 11 bits (TF32), and a variance is a small difference of large
-means. The uniform window is therefore pooled, which is exact; for the Gaussian one see `_gaussian_mean`.
+GPUs round the factors of a product or convolution to 11 bits (TF32) unless told otherwise, and a variance is a small
+difference of large means. The uniform window is therefore pooled, and the Gaussian one summed in two parts.
 """
 
 import keras
@@ -262,7 +262,7 @@ def _similarity(y_true, y_pred, mean, covariance_scale=1.0, k1=0.01, k2=0.03):
     """Maps of luminance and contrast of images with a data range of 1; `mean` averages maps over windows.
 
     With sum s and difference d of the images, `2 cov = (var s - var d) / 2` and `var + var = (var s + var d) / 2`. Both
-    factors are then one minus a term in d, which stays accurate where images are alike and where TF32 rounds them.
+    factors are then one minus a term in d, which stays accurate where images are alike.
     """
     total, error = y_true + y_pred, y_true - y_pred
     mean_total, mean_error, power_total, power_error = mean([total, error, ops.square(total), ops.square(error)])
@@ -286,12 +286,18 @@ def _gaussian_mean(maps):
     Depthwise convolution is as fast on TensorFlow, and ten times slower where XLA compiles for a CPU.
     """
     x = np.arange(GAUSSIAN_SIZE) - GAUSSIAN_SIZE // 2
-    # Weights of 11 bits are exact in TF32: others would not sum to one there, which the variance does not forgive.
     mantissa, exponent = np.frexp(np.exp(-(x**2) / (2 * GAUSSIAN_SIGMA**2)))
-    weights = np.ldexp(np.round(mantissa * 2**11), exponent - 11)
+    weights = np.ldexp(np.round(mantissa * 2**11), exponent - 11)  # 11 bits, exact in TF32
     rows, columns = (_band_matrix(size, weights, maps[0].dtype) for size in ops.shape(maps[0])[1:])
     area = float(np.sum(weights)) ** 2
-    return [ops.matmul(ops.matmul(rows, x), ops.transpose(columns)) / area for x in maps]
+    sums = [_in_two_parts(lambda part: ops.matmul(rows, part), x) for x in maps]
+    return [_in_two_parts(lambda part: ops.matmul(part, ops.transpose(columns)), x) / area for x in sums]
+
+
+def _in_two_parts(product, x):
+    """A linear product of x, of its first 11 bits and of the rest, so that TF32 rounds only the rest."""
+    high = ops.round(x * 2**9) / 2**9
+    return product(high) + product(x - high)
 
 
 def _band_matrix(size, weights, dtype):

@@ -11,9 +11,9 @@ from keras import ops
 class RectifiedAdam(keras.optimizers.Optimizer):
     """Adam whose adaptive step is left out while its variance is unknown, with TensorFlow Addons' arguments.
 
-    With warm-up (`total_steps > 0`) the rate is a `WarmupLinearDecay`, which callbacks cannot set. Weight decay is
-    decoupled and follows the rate through it: `w -= rate * weight_decay * w`, at every step. Keras's Adam says the
-    same, but a schedule inside its `update_step`, as TensorFlow Addons has one, would not reach its decay.
+    With `total_steps` the rate is a `WarmupLinearDecay`, which callbacks cannot change. Weight decay is decoupled and
+    follows that rate: every step takes `rate * weight_decay * w` off a weight `w`, as in TensorFlow Addons. It is
+    Keras's own, so `exclude_from_weight_decay` works.
 
     Args:
         learning_rate: a float or a Keras schedule; with `total_steps` the highest rate, a float.
@@ -62,7 +62,7 @@ class RectifiedAdam(keras.optimizers.Optimizer):
         if weight_decay is not None and weight_decay < 0:
             raise ValueError(f"`weight_decay` must be >= 0, got {weight_decay}.")
         schedule = WarmupLinearDecay(learning_rate, total_steps, warmup_proportion, min_lr) if total_steps else None
-        # Keras multiplies the decay by the rate of the step, schedule included, before `update_step`: TFA's order.
+        # Warm-up inside `update_step`, as in TensorFlow Addons, would not reach the weight decay of Keras.
         super().__init__(
             learning_rate=schedule or learning_rate, weight_decay=weight_decay or None, name=name, **kwargs
         )

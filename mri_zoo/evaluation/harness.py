@@ -49,7 +49,7 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Failure:
-    """A volume that was skipped, and why."""
+    """A volume that was skipped, and why: one line that names the volume."""
 
     volume: str
     reason: str
@@ -150,7 +150,8 @@ def evaluate(
                 rows, example = judge(source, lambda i, text, done=done: progress(done + i, total, text))
             except Exception as error:  # whatever is wrong with one volume, the others are judged
                 _log.debug("%s is skipped", name, exc_info=True)
-                result.failures.append(Failure(name, _reason(error)))
+                reason = _reason(error)
+                result.failures.append(Failure(name, reason if name in reason else f"{name}: {reason}"))
                 continue
             append(rows)
             result.rows += rows

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from mri_zoo.data.sampling import effective_acceleration
 from mri_zoo.evaluation.harness import replacing
-from mri_zoo.evaluation.tables import HEADINGS, facts, groups, table_cells
+from mri_zoo.evaluation.tables import HEADINGS, facts, groups, methods, table_cells
 from mri_zoo.metrics import psnr, ssim
 
 # What a preset's metadata tells the reader of a report, in this order.
@@ -37,14 +37,15 @@ def write_report(path, result, figures=()):
     """
     path = Path(path)
     sections = [
+        _definitions(facts(result)),
         *(_section(heading, _quality_table(rows, result.presets)) for heading, rows in groups(result.rows).items()),
         *(_figure(example, file) for example, file in zip(result.examples, figures, strict=bool(figures))),
         _section("Each volume", _volume_table(result.rows)) if result.rows else "",
         _section(f"Skipped volumes ({len(result.failures)})", _failure_list(result.failures))
         if result.failures
         else "",
-        _section("What was done", _definitions(facts(result))),
         _section("Models", "".join(map(_model_card, result.presets))),
+        _section("Methods", _definitions(methods())),
     ]
     page = _PAGE.format(
         title=html.escape(f"Reconstruction of {result.dataset}"),
@@ -87,7 +88,7 @@ def write_figure(path, example):
     size = (2.5 * shape[1] + 0.6, (2.5 * aspect + 0.35) * shape[0] + 0.6)
     figure = Figure(figsize=size, layout="compressed", facecolor="black")
     figure.suptitle(_caption(example), color="white", fontsize=10, parse_math=False)
-    axes = figure.subplots(*shape, squeeze=False)
+    axes = figure.subplots(*shape, squeeze=False, subplot_kw={"xticks": [], "yticks": []})
     for axis in axes.flat:
         axis.set_axis_off()
 
@@ -110,7 +111,7 @@ def write_figure(path, example):
             axis, mask, f"Mask, acceleration {effective_acceleration(mask):.2f}", "nearest", cmap="gray", aspect="auto"
         )
     with replacing(path) as part:
-        figure.savefig(part, format=path.suffix[1:] or "png", dpi=150)
+        figure.savefig(part, format=path.suffix[1:] or "png", dpi=150, bbox_inches="tight", pad_inches=0.1)
     return path
 
 
@@ -174,7 +175,7 @@ scale. PSNR and SSIM are of this slice.</figcaption>
 
 
 def _failure_list(failures):
-    items = (f"<li><b>{html.escape(failure.volume)}</b>: {html.escape(failure.reason)}</li>" for failure in failures)
+    items = (f"<li>{html.escape(failure.reason)}</li>" for failure in failures)
     return f'<ul class="failures">{"".join(items)}</ul>'
 
 
@@ -202,10 +203,10 @@ h2 { font-size: 1.2rem; margin: 2.75rem 0 .75rem; }
 h3 { font-size: 1rem; margin: 1.5rem 0 .4rem; font-family: ui-monospace, Menlo, Consolas, monospace; }
 h1, h2, h3, td, dd, li { overflow-wrap: anywhere; }
 header p, figcaption, summary, footer { color: var(--soft); }
-header p { margin: .35rem 0 0; }
+header p { margin: .35rem 0 1.5rem; }
 .wide { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-size: .94rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .42rem .9rem; border-bottom: 1px solid var(--line); }
+table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .4rem .6rem; border-bottom: 1px solid var(--line); }
 th { color: var(--soft); font-weight: 600; border-bottom: 2px solid var(--line); }
 th:first-child, td:first-child { padding-left: 0; }
 .text { text-align: left; }
@@ -218,7 +219,7 @@ summary { cursor: pointer; margin-bottom: .4rem; }
 dl { display: grid; grid-template-columns: minmax(7rem, 10rem) 1fr; gap: .35rem 1.25rem; margin: 0; font-size: .94rem; }
 dt { color: var(--soft); }
 dd { margin: 0; }
-.failures b { color: var(--mark); }
+.failures { color: var(--mark); }
 footer { margin-top: 3rem; padding-top: 1rem; border-top: 1px solid var(--line); font-size: .9rem; }
 @media (max-width: 36rem) { dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .5rem; } }
 @media print { body { max-width: none; padding: 0; } figure, tr { break-inside: avoid; } }

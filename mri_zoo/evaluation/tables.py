@@ -64,7 +64,7 @@ def groups(rows):
 
 
 def facts(result):
-    """What was done in an `Evaluation`, as a list of (term, text)."""
+    """What an `Evaluation` is of, as a list of (term, text)."""
     slices = list({row.volume: row.num_slices for row in result.rows}.values())
     volumes = f"{len(slices)}" + (f", of {_range(slices)} slices" if slices else "")
     found = [("Dataset", result.dataset), ("Volumes", f"{volumes}; {len(result.failures)} skipped")]
@@ -77,7 +77,12 @@ def facts(result):
         sampling.setdefault(text, []).append(name)
     for text, names in sampling.items():
         found.append(("Sampling" if len(sampling) == 1 else f"Sampling for {', '.join(names)}", text))
-    return found + [
+    return found
+
+
+def methods():
+    """How every `Evaluation` of this process is done, as a list of (term, text)."""
+    return [
         (
             "Metrics",
             "of the magnitude, centre-cropped to the reference, over whole volumes as fastMRI defines them: the data "
@@ -91,13 +96,13 @@ def facts(result):
 
 def markdown_report(result):
     """The text of ``table.md``: a table of all volumes, one for each contrast, what was skipped, what was done."""
-    lines = [f"# Evaluation on {_escape(result.dataset)}"]
+    lines = [f"# Reconstruction of {_escape(result.dataset)}", "", *_markdown_list(facts(result))]
     for heading, rows in groups(result.rows).items():
         lines += ["", f"## {_escape(heading)}", "", *markdown_table(HEADINGS, table_cells(rows, result.presets))]
     if result.failures:
         lines += ["", f"## Skipped ({len(result.failures)})", ""]
-        lines += [f"- {_escape(failure.volume)}: {_escape(failure.reason)}" for failure in result.failures]
-    lines += ["", "## What was done", "", *(f"- {term}: {_escape(text)}" for term, text in facts(result))]
+        lines += [f"- {_escape(failure.reason)}" for failure in result.failures]
+    lines += ["", "## Methods", "", *_markdown_list(methods())]
     return "\n".join(lines) + "\n"
 
 
@@ -169,6 +174,10 @@ def _deviation(values, style):
 def _range(values, style="d"):
     low, high = min(values), max(values)
     return f"{low:{style}}" if low == high else f"{low:{style}} to {high:{style}}"
+
+
+def _markdown_list(pairs):
+    return [f"- {_escape(term)}: {_escape(text)}" for term, text in pairs]
 
 
 def _markdown_cell(cell):

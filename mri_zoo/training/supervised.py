@@ -11,7 +11,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from mri_zoo.data.prepared import PreparedBatches
+from mri_zoo.data.prepared import PreparedBatches, write_batches
 from mri_zoo.data.volume import DataError
 from mri_zoo.presets.registry import save_preset
 from mri_zoo.training.recipes import make_optimizer
@@ -124,26 +124,32 @@ class _Prepared:
         return PreparedBatches(self.folder / "validation")
 
 
-def prepare(recipe, output, epochs=1):
+def prepare(recipe, output, epochs=1, progress=None):
     """Store the batches of a recipe as plain arrays, for `train(..., prepared=output)` without TensorFlow.
 
     Args:
         recipe: of `load_recipe`.
         output: folder; gets `train/` with the batches of `epochs` epochs, and `validation/`.
         epochs: how many epochs of training data, each with masks and order of its own.
+        progress: called as ``progress(done, total, text)``.
 
     Returns:
         Number of training and of validation batches.
     """
-    from mri_zoo.data.prepared import write_batches
-
     data, output = _Pipeline(recipe), Path(output)
-    batches = (batch for epoch in range(epochs) for batch in data.train(epoch).as_numpy_iterator())
     description = {"recipe": recipe["name"], "epochs": epochs, "seed": recipe["seed"]}
-    return (
-        write_batches(batches, output / "train", description),
-        write_batches(data.validation().as_numpy_iterator(), output / "validation", description),
-    )
+    splits = {
+        "train": (batch for epoch in range(epochs) for batch in data.train(epoch).as_numpy_iterator()),
+        "validation": data.validation().as_numpy_iterator(),
+    }
+
+    def counted(split, batches):
+        for done, batch in enumerate(batches):
+            if progress is not None:
+                progress(done, None, f"{split} batches")
+            yield batch
+
+    return tuple(write_batches(counted(*item), output / item[0], description) for item in splits.items())
 
 
 def _save_checkpoint(model, path, epoch):

@@ -359,13 +359,15 @@ def test_nifti_refuses_missing_foreign_and_damaged_files(write_nifti, tmp_path, 
         with pytest.raises(DataError, match=f"{name}: is (not a NIfTI file|truncated or damaged); expected a"):
             NIfTIFile(tmp_path / name)
     for extension in (".nii", ".nii.gz"):
-        path = write_nifti(rng.random((40, 30, 20)).astype(np.float32), f"whole{extension}")
+        path = write_nifti(rng.integers(0, 99, (40, 30, 20)).astype(np.float32), f"whole{extension}")
         source = NIfTIFile(path)
         whole = path.read_bytes()
         if extension == ".nii.gz":
-            path.write_bytes(whole[:30000] + bytes(100) + whole[30100:])
-            with pytest.raises(DataError, match=f"{path}: is truncated or damaged"):
-                source.read([0])
+            whole = gzip.compress(gzip.decompress(whole))
+            for noise in (bytes(100), b"\xff" * 100):  # a wrong checksum, an impossible code
+                path.write_bytes(whole[:12000] + noise + whole[12100:])
+                with pytest.raises(DataError, match=f"{path}: is truncated or damaged"):
+                    source.read([0])
         path.write_bytes(whole[:-2000])
         for damaged in (source, NIfTIFile(path)):
             with pytest.raises(DataError, match=f"{path}: is truncated or damaged; expected a whole NIfTI volume"):

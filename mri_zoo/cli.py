@@ -1,0 +1,233 @@
+"""The command line: `mri-zoo --help`.
+
+Every command parses and calls; the package works. Exit codes: 0 done, 1 some volumes failed (listed at the end), 2 wrong
+use or unreadable input.
+"""
+
+import contextlib
+import logging
+import os
+import sys
+import warnings
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+app = typer.Typer(
+    help="The model zoo of learned MRI reconstruction.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+console = Console()
+
+
+class Dataset(StrEnum):
+    """Kinds of data that `evaluate` knows."""
+
+    fastmri = "fastmri"
+    oasis = "oasis"
+    demo = "demo"
+
+
+Output = Annotated[Path, typer.Option("-o", "--output", help="Folder for the results; it is made if missing.")]
+Models = Annotated[list[str], typer.Option("--model", help="Name of `mri-zoo models`, or a preset's folder. Repeatable.")]
+MaskName = Annotated[
+    str | None, typer.Option("--mask", help="random, equispaced, equispaced_fraction, magic, ...; the model's own by default.")
+]
+Acceleration = Annotated[float | None, typer.Option(help="How many times fewer samples; the model's own by default.")]
+CenterFraction = Annotated[float | None, typer.Option(help="Fully sampled centre; 0.32 / acceleration by default.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="key=value: replace an entry of the recipe, e.g. epochs=1. Repeatable.")
+]
+Coils = Annotated[int, typer.Option(min=1, help="Simulate this many receive coils on magnitude volumes.")]
+
+
+@app.command()
+def models():
+    """List the models of the zoo."""
+    from mri_zoo.presets import list_models
+
+    lines = list_models()
+    width = max(map(len, lines))
+    for name, line in lines.items():
+        console.print(f"[bold]{name:{width}}[/bold]  {line}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def demo(output: Output = Path("mri-zoo-demo")):
+    """Reconstruct the embedded real brain with every demo model; print the table, write the report."""
+    from mri_zoo.evaluation.demo import evaluate_demo
+
+    with _bar() as progress:
+        results = evaluate_demo(output, progress)
+    _finish(results, output)
+
+
+@app.command()
+def evaluate(
+    dataset: Annotated[Dataset, typer.Option(help="fastmri: HDF5 k-space; oasis: NIfTI magnitudes; demo: embedded.")],
+    model: Models,
+    root: Annotated[Path | None, typer.Option(help="Folder of the volumes, or one file.")] = None,
+    acceleration: Acceleration = None,
+    mask: MaskName = None,
+    center_fraction: CenterFraction = None,
+    coils: Coils = 1,
+    figures: Annotated[int, typer.Option(min=0, help="Number of figures.")] = 3,
+    output: Output = Path("results"),
+):
+    """Judge models on a dataset: volumes.csv, table.md, figures and report.html."""
+    from mri_zoo.evaluation.datasets import sources_of
+    from mri_zoo.evaluation.harness import evaluate
+    from mri_zoo.evaluation.report import write_figures, write_report
+
+    if (root is None) != (dataset is Dataset.demo):
+        raise ValueError(f"--dataset {dataset} {'needs' if root is None else 'takes no'} --root.")
+    presets = _presets(model)
+    sources = sources_of(dataset, root, coils)
+    chosen = _chosen_mask(presets, mask, acceleration, center_fraction)
+    with _bar() as progress:
+        result = evaluate(
+            presets, sources, output, mask=chosen, num_figures=figures, dataset=dataset.value, progress=progress
+        )
+    write_report(output / "report.html", [result], write_figures(output, result))
+    _finish([result], output)
+
+
+@app.command()
+def reconstruct(
+    file: Annotated[Path, typer.Argument(help="fastMRI HDF5 (.h5) or NIfTI (.nii, .nii.gz).")],
+    model: Annotated[str, typer.Option(help="Name of `mri-zoo models`, or a preset's folder.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Image file: .h5, .nii, .nii.gz or .png.")],
+    acceleration: Acceleration = None,
+    mask: MaskName = None,
+    center_fraction: CenterFraction = None,
+    images: Annotated[str | None, typer.Option(help="Dataset of magnitude images in an HDF5 file without k-space.")] = None,
+    coils: Coils = 1,
+):
+    """Reconstruct one scan.
+
+    Undersampled scans are reconstructed as they are. Fully sampled ones and magnitude images are undersampled first, with
+    the sampling that the model was trained for; --acceleration 1 keeps all samples.
+    """
+    from mri_zoo.evaluation.scan import reconstruct_file
+
+    preset = _presets([model])[0]
+    chosen = _chosen_mask([preset], mask, acceleration, center_fraction)
+    with _bar() as progress:
+        line = reconstruct_file(preset, file, output, chosen, images, coils, progress)
+    console.print(line, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="Python file that defines `recipe`; it is run.")],
+    output: Output,
+    settings: Settings = None,
+    resume: Annotated[bool, typer.Option(help="Go on after the last finished epoch of the output folder.")] = False,
+    prepared: Annotated[Path | None, typer.Option(help="Batches of `mri-zoo prepare` instead of the data.")] = None,
+):
+    """Train a model by a recipe: checkpoints, log.csv, TensorBoard, and the preset of the best epoch."""
+    from mri_zoo.training.recipes import load_recipe
+    from mri_zoo.training.supervised import train
+
+    loaded = load_recipe(recipe, settings or ())
+    verbose = int(console.is_terminal)
+    train(loaded, output, resume, prepared, lambda line: console.print(line, highlight=False, soft_wrap=True), verbose)
+    console.print(f"preset: {output / 'preset' / loaded['name']}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def prepare(
+    recipe: Annotated[Path, typer.Argument(help="Python file that defines `recipe`; it is run.")],
+    output: Output,
+    settings: Settings = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of training data, each with masks of its own.")] = 1,
+):
+    """Store a recipe's batches as plain arrays, to train where there is no TensorFlow."""
+    from mri_zoo.training.recipes import load_recipe
+    from mri_zoo.training.supervised import prepare
+
+    with _bar() as progress:
+        training, validation = prepare(load_recipe(recipe, settings or ()), output, epochs, progress)
+    console.print(f"{training} training and {validation} validation batches in {output}", highlight=False)
+
+
+@app.command("check-data")
+def check_data(folder: Annotated[Path, typer.Argument(help="Folder with scans, or one file.")]):
+    """Tell what is in a folder, what is wrong with it, and how to use it."""
+    from mri_zoo.data.check import check_folder
+
+    with _bar() as progress:
+        findings = list(check_folder(folder, progress))
+    for finding in findings:
+        style = "red" if finding.problem else None
+        console.print(finding.line, style=style, highlight=False, markup=False, soft_wrap=True)
+    bad = sum(finding.problem is not None for finding in findings)
+    console.print(f"{len(findings)} files, {bad} with problems", highlight=False)
+    if bad:
+        raise typer.Exit(1)
+
+
+def _presets(names):
+    from mri_zoo.presets import load_preset
+
+    return [load_preset(name) for name in dict.fromkeys(names)]
+
+
+def _chosen_mask(presets, name, acceleration, center_fraction):
+    """The mask that the options ask for, or None where they ask for nothing."""
+    from mri_zoo.data.sampling import get_mask, mask_to_config
+
+    if name is None and acceleration is None and center_fraction is None:
+        return None
+    own = next((mask_to_config(preset.mask) for preset in presets if preset.mask is not None), {})
+    acceleration = acceleration or own.get("acceleration")
+    if acceleration is None:
+        raise ValueError("--acceleration is needed: none of these models has a sampling of its own.")
+    return get_mask(name or own.get("name", "random"), acceleration, center_fraction)
+
+
+def _finish(results, output):
+    """Print the tables and the failures; exit 1 where there are any."""
+    from mri_zoo.evaluation.tables import markdown_report
+
+    for result in results:
+        console.print(Markdown(markdown_report(result)))
+    console.print(f"written to {output}", highlight=False, soft_wrap=True)
+    if any(result.failures for result in results):
+        raise typer.Exit(1)
+
+
+@contextlib.contextmanager
+def _bar():
+    """A progress bar as a function of (done, total, text)."""
+    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("starting", total=None)
+        yield lambda done, total, text: bar.update(task, completed=done, total=total, description=text)
+
+
+def _silence_tensorflow():
+    """TensorFlow greets on standard error when it is imported; only its errors are of interest."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="`shuffle=True` was passed")
+
+
+def main():
+    """Entry point: errors of use and of input become one line and exit code 2."""
+    _silence_tensorflow()
+    try:
+        app()
+    except (ValueError, OSError, ImportError) as error:
+        message = str(error) if not isinstance(error, OSError) or error.filename is None else f"{error.filename}: {error.strerror}"
+        print(f"mri-zoo: {' '.join(message.split())}", file=sys.stderr)
+        sys.exit(2)

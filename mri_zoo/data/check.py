@@ -1,0 +1,85 @@
+"""What is in a folder of scans, what is wrong with it, and what it is good for."""
+
+import dataclasses
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from mri_zoo.data.files import ImageFile, open_volume
+from mri_zoo.data.volume import DataError
+
+_ENDINGS = (".h5", ".hdf5", ".nii", ".nii.gz")
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One file: `line` tells what it is, `problem` what is wrong with it, or None."""
+
+    path: Path
+    line: str
+    problem: str | None = None
+
+
+def check_folder(folder, progress=None):
+    """Read every scan below a folder completely, one slice at a time.
+
+    Args:
+        folder: the folder, or one file.
+        progress: called as ``progress(done, total, text)``.
+
+    Yields:
+        A `Finding` for each file.
+
+    Raises:
+        DataError: if there is no such folder, or nothing in it that could be a scan.
+    """
+    folder = Path(folder)
+    if not folder.exists():
+        raise DataError(f"{folder}: no such file or folder.")
+    files = [folder] if folder.is_file() else sorted(p for p in folder.rglob("*") if p.name.lower().endswith(_ENDINGS))
+    if not files:
+        raise DataError(f"{folder}: holds no scan; expected files that end in {', '.join(_ENDINGS)}.")
+    for done, path in enumerate(files):
+        if progress is not None:
+            progress(done, len(files), path.name)
+        try:
+            yield Finding(path, f"{path}: " + "; ".join(_describe(source) for source in _sources(path)))
+        except DataError as error:
+            yield Finding(path, str(error), str(error))
+
+
+def _sources(path):
+    """The volumes of a file: one, or each stack of magnitude images of an HDF5 file without k-space."""
+    if h5py.is_hdf5(path):
+        with h5py.File(path, "r") as file:
+            stacks = [name for name, item in file.items() if isinstance(item, h5py.Dataset) and item.ndim == 3]
+            stacks = stacks if "kspace" not in file else []
+        if stacks:
+            return [ImageFile(path, name) for name in stacks]
+    return [open_volume(path)]
+
+
+def _describe(source):
+    info = source.info
+    energy = 0.0
+    columns = np.zeros(info.width, bool)
+    for index in range(info.num_slices):  # raises DataError on the first slice that is damaged
+        volume = source.read([index])
+        energy += float(np.sum(np.abs(volume.kspace) ** 2))
+        columns |= np.any(volume.kspace != 0, axis=(0, 1, 2))
+    if energy == 0:
+        raise DataError(f"{info.name}: all samples are zero; expected a scan.")
+    coils = "1 coil" if info.num_coils == 1 else f"{info.num_coils} coils"
+    parts = [f"{info.contrast}, {info.num_slices} slices of {info.height} x {info.width}, {coils}"]
+    if info.mask is not None:
+        parts.append(f"undersampled {info.mask.size / max(info.mask.sum(), 1):.1f} times")
+    elif not columns.all():
+        parts.append(f"{np.count_nonzero(~columns)} of {info.width} columns are empty, but it has no `mask`")
+    parts.append("with a reference" if info.target_size else "without a reference")
+    kind = "oasis" if info.num_coils == 1 and not hasattr(source, "dataset") and not source.path.suffix == ".h5" else "fastmri"
+    if hasattr(source, "dataset"):
+        parts.append(f"use: mri-zoo reconstruct --images {source.dataset}")
+    else:
+        parts.append(f"use: mri-zoo evaluate --dataset {kind}")
+    return ", ".join(parts)

@@ -1,0 +1,119 @@
+"""One scan in, one image file out."""
+
+import gzip
+import os
+from pathlib import Path
+
+import h5py
+import matplotlib.image
+import nibabel
+import numpy as np
+
+from mri_zoo.data.files import NIfTIFile, open_volume
+from mri_zoo.data.sampling import effective_acceleration, seed_from_name
+from mri_zoo.data.simulate import SimulatedAcquisition
+from mri_zoo.evaluation.reconstruction import reconstruct
+
+FORMATS = (".h5", ".nii", ".nii.gz", ".png")
+
+
+def reconstruct_file(preset, path, output, mask=None, images=None, num_coils=1, progress=None):
+    """Reconstruct a scan slice by slice and write its magnitude, in the scan's units.
+
+    An undersampled scan, which has a `mask` or empty k-space lines between sampled ones, is reconstructed as it is; any
+    other is undersampled first.
+
+    Args:
+        preset: the model; `load_preset`.
+        path: the scan, see `mri_zoo.data.open_volume`.
+        output: file that ends in one of `FORMATS`: HDF5 with the dataset `reconstruction` (slice, height, width), NIfTI
+            (of a NIfTI scan with its axes and position), or all slices side by side in a PNG.
+        mask: for fully sampled scans, seeded by the file's name; the preset's own by default, none for `zero-filled`.
+        images: dataset of magnitude images, for an HDF5 file that has no k-space.
+        num_coils: coils to simulate, for scans that are magnitude images.
+        progress: called as ``progress(done, total, text)``.
+
+    Returns:
+        One line that tells what was done.
+
+    Raises:
+        ValueError: if the format is unknown, or coils are to be simulated for a scan that has its own.
+        OSError: if the output cannot be written, which is tried first.
+        DataError: if the scan cannot be read.
+    """
+    output = Path(output)
+    if not output.name.lower().endswith(FORMATS):
+        raise ValueError(f"{output}: the name must end in one of {', '.join(FORMATS)}.")
+    writing = output.with_name(f".{os.getpid()}.{output.name}")
+    writing.touch()  # a folder that is missing or not writable is told before the work
+    try:
+        source = scan = open_volume(path, images)
+        if num_coils > 1:
+            if source.info.num_coils > 1:
+                raise ValueError(f"{path}: has {source.info.num_coils} coils of its own, cannot simulate {num_coils}.")
+            source = SimulatedAcquisition(source, num_coils)
+        info = source.info
+        sampled, done = _sampling(source), "as measured"
+        if sampled is None:
+            mask = mask or preset.mask
+            sampled = np.ones((1, info.width), np.float32)
+            if mask is not None:
+                sampled = mask(info.height, info.width, seed=seed_from_name(info.name), padding=info.padding)
+            done = "fully sampled" if sampled.all() else "undersampled here"
+        slices = []
+        for index in range(info.num_slices):
+            if progress is not None:
+                progress(index, info.num_slices, info.name)
+            slices.append(np.abs(reconstruct(preset, source.read([index]), sampled)[0]))
+        _write(writing, output.name, np.stack(slices), scan, preset)
+        os.replace(writing, output)
+    finally:
+        writing.unlink(missing_ok=True)
+    acceleration = effective_acceleration(sampled)
+    return f"{output}: {info.num_slices} slices by {preset.name}, {done}, acceleration {acceleration:.2f}"
+
+
+def _sampling(source):
+    """The mask of an undersampled scan, (1 or height, width) float32, or None for a fully sampled one."""
+    info = source.info
+    if info.mask is not None:
+        return info.mask
+    sampled = np.zeros((info.height, info.width), bool)
+    for index in range(info.num_slices):
+        sampled |= np.any(source.read([index]).kspace[0] != 0, axis=0)
+    first, stop = info.padding
+    if sampled[:, first:stop].all() or not sampled.any():
+        return None
+    columns = sampled.any(axis=0)
+    if np.array_equal(sampled, np.broadcast_to(columns, sampled.shape)):
+        return columns[None].astype(np.float32)
+    return sampled.astype(np.float32)
+
+
+def _write(path, name, image, scan, preset):
+    name = name.lower()
+    if name.endswith(".h5"):
+        with h5py.File(path, "w") as file:
+            file["reconstruction"] = image
+            file.attrs.update(model=preset.name, volume=scan.info.name, acquisition=scan.info.contrast)
+    elif name.endswith(".png"):
+        columns = int(np.ceil(np.sqrt(len(image))))
+        rows = -(-len(image) // columns)
+        image = np.concatenate([image, np.zeros((rows * columns - len(image), *image.shape[1:]), image.dtype)])
+        montage = image.reshape(rows, columns, *image.shape[1:]).swapaxes(1, 2)
+        montage = montage.reshape(rows * image.shape[1], columns * image.shape[2])
+        matplotlib.image.imsave(
+            path, montage, cmap="gray", vmin=0, vmax=np.percentile(montage, 99.8) or None, format="png"
+        )
+    elif isinstance(scan, NIfTIFile):
+        image = nibabel.Nifti1Image(np.moveaxis(image, 0, scan.slice_axis), nibabel.load(scan.path).affine)
+        _write_nifti(path, name, image)
+    else:
+        _write_nifti(path, name, nibabel.Nifti1Image(np.moveaxis(image, 0, -1), np.eye(4)))
+
+
+def _write_nifti(path, name, image):
+    content = image.to_bytes()
+    if name.endswith(".gz"):
+        content = gzip.compress(content, mtime=0)
+    path.write_bytes(content)

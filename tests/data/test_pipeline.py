@@ -1,0 +1,177 @@
+import gc
+
+import h5py
+import numpy as np
+import psutil
+import pytest
+
+from mri_zoo.data.files import FastMRIFile
+from mri_zoo.data.fourier import fft2c, ifft2c, root_sum_of_squares
+from mri_zoo.data.pipeline import batch_by_shape, fastmri, oasis, slices_of
+from mri_zoo.data.preparation import ConstantScaling
+from mri_zoo.data.sampling import RandomMask, seed_from_name
+from mri_zoo.data.volume import DataError, Volume, VolumeInfo
+
+
+class Source:
+    """A volume in memory whose slice s has the constant image s + 1."""
+
+    def __init__(self, name, size=(15, 13), num_slices=4, num_coils=1, mask=None):
+        self.info = VolumeInfo(name, num_slices, num_coils, *size, mask=mask)
+        self.reads = []
+
+    def read(self, slices=None):
+        self.reads.append(tuple(slices))
+        shape = (len(slices), self.info.num_coils, self.info.height, self.info.width)
+        images = np.broadcast_to(np.add(slices, 1).reshape(-1, 1, 1, 1), shape).astype("complex64")
+        return Volume(self.info, tuple(slices), fft2c(images))
+
+
+def elements(dataset):
+    return list(dataset.as_numpy_iterator())
+
+
+def slice_numbers(dataset):
+    return [round(float(target.max())) for _, target in elements(dataset)]
+
+
+MASK = RandomMask(3, 0.2)
+
+
+def test_evaluation_is_in_order_with_masks_fixed_by_basename():
+    sources = [Source("a.h5"), Source("b.h5")]
+    dataset = slices_of(sources, MASK, training=False)
+    assert slice_numbers(dataset) == [1, 2, 3, 4] * 2
+    masks = [inputs["mask"] for inputs, _ in elements(dataset)]
+    np.testing.assert_array_equal(masks[0][0], MASK(15, 13, seed=seed_from_name("a.h5")))
+    np.testing.assert_array_equal(masks[4][0], MASK(15, 13, seed=seed_from_name("b.h5")))
+    for mask in masks[1:4]:
+        np.testing.assert_array_equal(mask, masks[0])
+
+
+def test_element_is_masked_kspace_mask_and_target():
+    (inputs, target), *_ = elements(
+        slices_of([Source("a.h5", num_coils=4)], MASK, scaling=ConstantScaling(3.0), crop=(9, 7), training=False)
+    )
+    assert inputs["kspace"].shape == (4, 15, 13) and inputs["kspace"].dtype == np.complex64
+    assert inputs["mask"].shape == (1, 1, 13) and inputs["mask"].dtype == np.float32
+    assert target.shape == (9, 7) and target.dtype == np.float32
+    np.testing.assert_array_equal(inputs["kspace"] * (1 - inputs["mask"]), 0)
+    np.testing.assert_allclose(target, 6, rtol=1e-5)  # RSS of four coils of ones, times 3
+
+
+def test_training_is_shuffled_fresh_each_epoch_and_reproducible():
+    def dataset(seed):
+        return slices_of([Source("a.h5", num_slices=12)], MASK, seed=seed)
+
+    once = dataset(0)
+    first, second = elements(once), elements(once)
+    again = elements(dataset(0))
+    for (x, y), (u, v) in zip(first, again, strict=True):
+        np.testing.assert_array_equal(x["kspace"], u["kspace"])
+        np.testing.assert_array_equal(y, v)
+    numbers = [[round(float(y.max())) for _, y in epoch] for epoch in (first, second, elements(dataset(1)))]
+    assert all(sorted(n) == list(range(1, 13)) for n in numbers)
+    assert numbers[0] != numbers[1] and numbers[0] != numbers[2]
+    masks = {inputs["mask"].tobytes() for inputs, _ in first + second}
+    assert len(masks) > 12
+
+
+def test_epochs_by_number_equal_the_same_epochs_of_a_longer_run():
+    sources = [Source("a.h5", num_slices=5)]
+    whole = elements(slices_of(sources, MASK, seed=3, epochs=(0, 3)))
+    tail = elements(slices_of(sources, MASK, seed=3, epochs=(2, 3)))
+    assert len(whole) == 15 and len(tail) == 5
+    for (x, _), (u, _) in zip(whole[10:], tail, strict=True):
+        np.testing.assert_array_equal(x["kspace"], u["kspace"])
+        np.testing.assert_array_equal(x["mask"], u["mask"])
+
+
+def test_slice_selection():
+    source = Source("a.h5", num_slices=10)
+    assert slice_numbers(slices_of([source], MASK, inner_slices=4, training=False)) == [4, 5, 6, 7]
+    assert slice_numbers(slices_of([source], MASK, inner_slices=3, training=False)) == [4, 5, 6]
+    assert slice_numbers(slices_of([source], MASK, inner_slices=99, training=False)) == list(range(1, 11))
+    random = slices_of([source, Source("b.h5", num_slices=10)], MASK, slices="random", inner_slices=4)
+    assert len(random) == 2
+    drawn = [slice_numbers(random) for _ in range(12)]
+    assert {number for epoch in drawn for number in epoch} == {4, 5, 6, 7}
+
+
+def test_own_mask_of_an_undersampled_volume_is_kept():
+    own = np.zeros((1, 13), np.float32)
+    own[:, ::2] = 1
+    source = Source("a.h5", mask=own)
+    source.read = lambda slices, read=source.read: Volume(
+        source.info, tuple(slices), read(slices).kspace, np.ones((len(slices), 15, 13), np.float32)
+    )
+    for inputs, _ in elements(slices_of([source], MASK)):
+        np.testing.assert_array_equal(inputs["mask"][0], own)
+
+
+def test_augmented_target_is_the_image_of_the_full_kspace():
+    source = Source("a.h5", num_coils=2)
+    source.read = lambda slices: Volume(
+        source.info, tuple(slices), np.random.default_rng(slices).normal(size=(1, 2, 15, 13, 2)).view("complex128")[..., 0]
+    )
+    full = RandomMask(1)
+    shapes = set()
+    for _ in range(4):
+        for inputs, target in elements(slices_of([source], full, augment=True)):
+            np.testing.assert_allclose(root_sum_of_squares(ifft2c(inputs["kspace"])), target, atol=1e-4)
+            shapes.add(target.shape)
+    assert shapes == {(15, 13), (13, 15)}
+
+
+def test_batches_larger_than_one_hold_one_shape_each():
+    sources = [Source("a.h5", (15, 13), 5), Source("b.h5", (9, 10), 3), Source("c.h5", (15, 13), 2)]
+    batches = elements(batch_by_shape(slices_of(sources, MASK), 4))
+    assert sum(len(target) for _, target in batches) == 10
+    assert sorted(inputs["kspace"].shape for inputs, _ in batches) == [
+        (3, 1, 9, 10),
+        (3, 1, 15, 13),
+        (4, 1, 15, 13),
+    ]
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [({"slices": "some"}, "`slices`"), ({"inner_slices": 0}, "`inner_slices`"), ({"sources": []}, "No volumes")],
+)
+def test_bad_arguments_are_refused(options, message):
+    sources = options.pop("sources", [Source("a.h5")])
+    with pytest.raises(ValueError, match=message):
+        slices_of(sources, MASK, **options)
+
+
+def test_folders_of_files_become_datasets(tmp_path, rng):
+    kspace = (rng.normal(size=(2, 12, 10)) + 1j * rng.normal(size=(2, 12, 10))).astype("complex64")
+    for name in ("one.h5", "two.h5"):
+        with h5py.File(tmp_path / name, "w") as file:
+            file["kspace"] = kspace
+            file["reconstruction_esc"] = np.abs(ifft2c(kspace))[:, 2:10, 1:9]
+    dataset = fastmri(tmp_path, MASK, training=False)
+    assert len(dataset) == 4
+    inputs, target = elements(dataset)[1]
+    np.testing.assert_allclose(inputs["kspace"][0], 1e6 * kspace[1] * inputs["mask"][0], rtol=1e-5)
+    np.testing.assert_allclose(target, 1e6 * np.abs(ifft2c(kspace[1]))[2:10, 1:9], rtol=1e-5)
+    with pytest.raises(DataError, match="no .nii"):
+        oasis(tmp_path, MASK)
+
+
+def test_memory_does_not_grow_with_the_number_of_files(tmp_path, rng):
+    kspace = (rng.normal(size=(4, 256, 256)) + 1j * rng.normal(size=(4, 256, 256))).astype("complex64")
+    with h5py.File(tmp_path / "one.h5", "w") as file:
+        file["kspace"] = kspace  # 2 MiB
+    few = [FastMRIFile(tmp_path / "one.h5")]
+
+    def peak(sources):
+        process, highest = psutil.Process(), 0
+        gc.collect()
+        before = process.memory_info().rss
+        for _ in slices_of(sources, MASK).as_numpy_iterator():
+            highest = max(highest, process.memory_info().rss - before)
+        return highest
+
+    peak(few * 8)  # buffers of the runtime
+    assert peak(few * 100) < 60 * 2**20  # the files hold 200 MiB

@@ -1,0 +1,93 @@
+import json
+
+import numpy as np
+import pytest
+
+from mri_zoo.data.fourier import fft2c, ifft2c, root_sum_of_squares
+from mri_zoo.data.preparation import (
+    ConstantScaling,
+    PercentileScaling,
+    flip_and_rotate,
+    prepare_slice,
+    reference_image,
+    scaling_from_config,
+    scaling_to_config,
+)
+from mri_zoo.data.volume import DataError, Volume, VolumeInfo
+
+
+@pytest.fixture
+def coils(rng):
+    return (rng.normal(size=(3, 15, 13)) + 1j * rng.normal(size=(3, 15, 13))).astype("complex64")
+
+
+@pytest.mark.parametrize("size", [(15, 13), (16, 10), (7, 8)])
+def test_fourier_transform_is_centred_orthonormal_and_inverted(rng, size):
+    image = (rng.normal(size=(2, *size)) + 1j * rng.normal(size=(2, *size))).astype("complex64")
+    expected = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(image, axes=(1, 2)), norm="ortho"), axes=(1, 2))
+    kspace = fft2c(image)
+    assert kspace.dtype == np.complex64
+    np.testing.assert_allclose(kspace, expected, atol=1e-5)
+    np.testing.assert_allclose(ifft2c(kspace), image, atol=1e-6)
+
+
+def test_prepare_slice_masks_scales_and_crops(coils):
+    mask = np.zeros((1, 13), np.float32)
+    mask[:, 5:8] = 1
+    target = np.arange(15 * 13, dtype="float32").reshape(15, 13)
+    inputs, cropped, factor = prepare_slice(coils, target, mask, ConstantScaling(10.0), crop=(9, 320))
+    np.testing.assert_allclose(inputs["kspace"], 10 * coils * mask, rtol=1e-6)
+    assert inputs["mask"].shape == (1, 1, 13) and factor == 10
+    np.testing.assert_allclose(cropped, 10 * target[3:12], rtol=1e-6)
+
+
+def test_percentile_scaling_sees_measured_data_only(coils):
+    mask = np.zeros((1, 13), np.float32)
+    mask[:, 4:9] = 1
+    changed = coils + 1e3 * (1 - mask)
+    first, _, factor = prepare_slice(coils, None, mask, PercentileScaling(90))
+    second, _, same = prepare_slice(changed, None, mask, PercentileScaling(90))
+    np.testing.assert_array_equal(first["kspace"], second["kspace"])
+    assert factor == same
+    zero_filled = root_sum_of_squares(ifft2c(first["kspace"]))
+    assert np.percentile(zero_filled, 90) == pytest.approx(1, rel=1e-5)
+
+
+def test_percentile_scaling_leaves_an_empty_slice_alone():
+    assert PercentileScaling()(np.zeros((1, 5, 4), np.complex64)) == 1
+
+
+@pytest.mark.parametrize("shape", [(1, 12), (14, 13), (13,)])
+def test_mask_that_does_not_fit_is_refused(coils, shape):
+    with pytest.raises(ValueError, match=r"mask of shape .* does not fit k-space of \(15, 13\)"):
+        prepare_slice(coils, None, np.ones(shape, np.float32), ConstantScaling())
+
+
+def test_reference_is_stored_or_computed_or_refused(coils):
+    info = VolumeInfo("a.h5", 1, 3, 15, 13)
+    np.testing.assert_allclose(
+        reference_image(Volume(info, (0,), coils[None]), 0), root_sum_of_squares(ifft2c(coils)), rtol=1e-6
+    )
+    stored = np.ones((1, 5, 5), np.float32)
+    assert reference_image(Volume(info, (0,), coils[None], stored), 0).shape == (5, 5)
+    undersampled = VolumeInfo("a.h5", 1, 3, 15, 13, mask=np.ones((1, 13), np.float32))
+    with pytest.raises(DataError, match="a.h5: undersampled and without a reference"):
+        reference_image(Volume(undersampled, (0,), coils[None]), 0)
+
+
+def test_flips_and_turns_are_the_eight_symmetries_of_the_image(coils, rng):
+    image = root_sum_of_squares(ifft2c(coils))
+    seen = set()
+    for _ in range(80):
+        kspace, target = flip_and_rotate(coils, rng)
+        np.testing.assert_allclose(root_sum_of_squares(ifft2c(kspace)), target, atol=1e-5)
+        turned = [np.rot90(flipped, k) for flipped in (image, image[:, ::-1]) for k in range(4)]
+        matches = [i for i, t in enumerate(turned) if t.shape == target.shape and np.allclose(t, target, atol=1e-5)]
+        assert len(matches) == 1
+        seen.add(matches[0])
+    assert seen == set(range(8))
+
+
+@pytest.mark.parametrize("scaling", [ConstantScaling(1e6), PercentileScaling(95.0)])
+def test_scaling_survives_json(scaling):
+    assert scaling_from_config(json.loads(json.dumps(scaling_to_config(scaling)))) == scaling

@@ -1,0 +1,110 @@
+import json
+
+import numpy as np
+import pytest
+
+import mri_zoo
+from mri_zoo.data import DataError, PercentileScaling, RandomMask
+from mri_zoo.models import PDNet, UNet
+from mri_zoo.presets.registry import list_models, load_preset, save_preset
+
+
+@pytest.fixture
+def batch(rng):
+    kspace = (rng.normal(size=(1, 1, 15, 13)) + 1j * rng.normal(size=(1, 1, 15, 13))).astype("complex64")
+    return {"kspace": kspace, "mask": np.ones((1, 1, 1, 13), np.float32)}
+
+
+@pytest.fixture
+def preset(tmp_path):
+    model = PDNet(num_iterations=2, num_filters=4, buffers="adjoint")
+    model.build()
+    metadata = {"summary": "a test", "quality": [{"data": "x", "PSNR": "30.0"}]}
+    return save_preset(tmp_path / "pdnet-test", model, PercentileScaling(95), RandomMask(4), metadata), model
+
+
+def test_saved_preset_gives_the_same_image_scaling_and_sampling(preset, batch):
+    folder, model = preset
+    loaded = load_preset(folder)
+    np.testing.assert_array_equal(loaded.model.predict_on_batch(batch), model.predict_on_batch(batch))
+    assert loaded.scaling == PercentileScaling(95) and loaded.mask == RandomMask(4)
+    assert loaded.name == "pdnet-test"
+    assert {path.name for path in folder.iterdir()} == {"config.json", "model.weights.h5", "metadata.json", "README.md"}
+    card = (folder / "README.md").read_text()
+    assert f"{model.count_params():,} parameters" in card and "| x | 30.0 |" in card
+
+
+def test_preset_of_a_compiled_model_holds_no_optimizer(tmp_path, batch):
+    model = UNet(num_filters=(2, 4))
+    model.compile("adam", "mae")
+    model.train_on_batch(batch, np.ones((1, 15, 13), np.float32))
+    small = save_preset(tmp_path / "trained", model, PercentileScaling())
+    fresh = UNet(num_filters=(2, 4))
+    fresh.build()
+    plain = save_preset(tmp_path / "plain", fresh, PercentileScaling())
+    sizes = [(folder / "model.weights.h5").stat().st_size for folder in (small, plain)]
+    assert sizes[0] == sizes[1]
+
+
+def test_saving_replaces_an_earlier_preset_as_a_whole(preset, tmp_path):
+    folder, model = preset
+    (folder / "stray.txt").write_text("old")
+    save_preset(folder, model, PercentileScaling(), None, {"summary": "new"})
+    assert not (folder / "stray.txt").exists()
+    assert load_preset(folder).mask is None
+    assert [path.name for path in tmp_path.iterdir()] == ["pdnet-test"]
+
+
+def test_zero_filled_is_always_there():
+    assert "zero-filled" in list_models()
+    assert load_preset("zero-filled").model.count_params() == 0
+
+
+@pytest.mark.parametrize("name, nearest", [("zero-fileld", "zero-filled"), ("../../etc/zero-filled2", "zero-filled")])
+def test_unknown_name_suggests_the_nearest(name, nearest):
+    with pytest.raises(ValueError, match=f"did you mean '{nearest}'"):
+        load_preset(name)
+
+
+def test_damaged_weights_are_refused(preset):
+    folder, _ = preset
+    weights = folder / "model.weights.h5"
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(DataError, match="model.weights.h5 is damaged: expected SHA-256"):
+        load_preset(folder)
+    weights.unlink()
+    with pytest.raises(DataError, match="found no file"):
+        load_preset(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "metadata.json"])
+def test_unreadable_json_is_named(preset, name):
+    folder, _ = preset
+    (folder / name).write_text("{")
+    with pytest.raises(DataError, match=f"{name} is not a readable JSON file"):
+        load_preset(folder)
+
+
+def test_config_that_names_a_foreign_class_is_refused(preset):
+    folder, _ = preset
+    config = json.loads((folder / "config.json").read_text())
+    config["arguments"]["physics"] = {"module": "subprocess", "class_name": "Popen", "config": {"args": "false"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(DataError, match="names the class 'Popen', which is not allowed"):
+        load_preset(folder)
+
+
+def test_unknown_architecture_is_refused(preset):
+    folder, _ = preset
+    config = json.loads((folder / "config.json").read_text())
+    config["architecture"] = "os"
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(DataError, match="unknown architecture 'os'"):
+        load_preset(folder)
+
+
+def test_model_loaded_by_name_carries_its_preset(preset):
+    model = mri_zoo.load(str(preset[0]))
+    assert model.preset.scaling == PercentileScaling(95)

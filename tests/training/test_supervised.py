@@ -1,0 +1,165 @@
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from mri_zoo.data import DataError, PreparedBatches
+from mri_zoo.presets import load_preset
+from mri_zoo.training.recipes import load_recipe, make_optimizer
+from mri_zoo.training.supervised import prepare, train
+
+RECIPE = Path(__file__).with_name("tiny_recipe.py")
+
+
+def arrays(path):
+    """All arrays of a weights file, the optimizer's included."""
+    found = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+    return found
+
+
+def silent(line):
+    pass
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "whole"
+    train(load_recipe(RECIPE), folder, report=silent)
+    return folder
+
+
+def test_training_lowers_the_loss_and_leaves_all_its_files(finished):
+    with open(finished / "log.csv") as file:
+        log = list(csv.DictReader(file))
+    assert [row["epoch"] for row in log] == ["1", "2", "3"]
+    assert float(log[-1]["loss"]) < float(log[0]["loss"])
+    assert {"val_loss", "val_slice_psnr", "val_slice_ssim", "seconds"} < set(log[0])
+    assert list((finished / "tensorboard").glob("events.*"))
+    names = {path.name for path in finished.iterdir()}
+    assert names == {"log.csv", "last.weights.h5", "best.weights.h5", "tensorboard", "preset"}
+
+
+def test_preset_holds_the_best_epoch(finished):
+    preset = load_preset(finished / "preset" / "pdnet-blobs")
+    with h5py.File(finished / "best.weights.h5") as file:
+        epoch = int(file.attrs["epoch"])
+    with open(finished / "log.csv") as file:
+        psnr = [float(row["val_slice_psnr"]) for row in csv.DictReader(file)]
+    assert epoch == 1 + int(np.argmax(psnr))
+    best = load_recipe(RECIPE)["model"](**load_recipe(RECIPE)["model_arguments"])
+    best.load_weights(finished / "best.weights.h5")
+    for ours, theirs in zip(preset.model.get_weights(), best.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_killed_and_resumed_equals_uninterrupted(finished, tmp_path):
+    command = [sys.executable, "-m", "mri_zoo.cli", "train", str(RECIPE), "-o", str(tmp_path / "run")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    for _ in range(1200):
+        if (tmp_path / "run" / "last.weights.h5").exists() or process.poll() is not None:
+            break
+        time.sleep(0.05)
+    assert process.poll() is None, process.stderr.read()
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stderr.close()
+    with pytest.raises(FileExistsError, match="holds a training already"):
+        train(load_recipe(RECIPE), tmp_path / "run", report=silent)
+    lines = []
+    train(load_recipe(RECIPE), tmp_path / "run", resume=True, report=lines.append)
+    assert lines[0] in ("resuming after epoch 1 of 3", "resuming after epoch 2 of 3")
+    whole, resumed = arrays(finished / "last.weights.h5"), arrays(tmp_path / "run" / "last.weights.h5")
+    assert whole.keys() == resumed.keys()
+    for name, value in whole.items():
+        np.testing.assert_allclose(resumed[name], value, rtol=1e-5, atol=1e-7, err_msg=name)
+    logs = [list(csv.DictReader(open(folder / "log.csv"))) for folder in (finished, tmp_path / "run")]
+    for row, other in zip(*logs, strict=True):
+        assert float(row["val_loss"]) == pytest.approx(float(other["val_loss"]), rel=1e-5)
+
+
+def test_patience_stops_a_training_that_no_longer_improves(tmp_path):
+    lines = []
+    recipe = load_recipe(RECIPE, ["learning_rate=0.0", "patience=1", "epochs=5"])
+    train(recipe, tmp_path, report=lines.append)
+    assert "has not improved for 1 epochs" in lines[-1]
+    assert sum(line.startswith("epoch") for line in lines) == 2
+
+
+def test_prepared_batches_are_the_pipelines_and_can_be_trained_on(tmp_path):
+    recipe = load_recipe(RECIPE, ["epochs=1", "batch_size=2"])
+    assert prepare(recipe, tmp_path / "data", epochs=2) == (12, 2)
+    batches = PreparedBatches(tmp_path / "data" / "train")
+    inputs, target = batches[0]
+    assert inputs["kspace"].shape == (2, 1, 17, 14) and inputs["kspace"].dtype == np.complex64
+    assert inputs["mask"].shape == (2, 1, 1, 14) and target.shape == (2, 17, 14)
+    orders = [PreparedBatches(batches.folder, shuffle_seed=0, epoch=e)._order.tolist() for e in (0, 0, 1)]
+    assert orders[0] == orders[1] != orders[2]
+    train(recipe, tmp_path / "run", prepared=tmp_path / "data", report=silent)
+    assert (tmp_path / "run" / "preset" / "pdnet-blobs" / "config.json").is_file()
+    with pytest.raises(FileExistsError, match="already holds prepared batches"):
+        prepare(recipe, tmp_path / "data")
+
+
+def test_unfinished_or_incomplete_prepared_data_is_refused(tmp_path):
+    with pytest.raises(DataError, match="no batches.json"):
+        PreparedBatches(tmp_path)
+    (tmp_path / "batches.json").write_text('{"batches": 2, "description": null}')
+    with pytest.raises(DataError, match="batch-00000.npz is missing"):
+        PreparedBatches(tmp_path)
+
+
+def test_monitor_that_is_never_measured_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="`monitor` is 'val_psnr', but an epoch measures"):
+        train(load_recipe(RECIPE, ["monitor=val_psnr"]), tmp_path, report=silent)
+
+
+def test_overrides_reach_into_dicts_and_masks():
+    recipe = load_recipe(RECIPE, ["epochs=7", "model_arguments.num_iterations=2", "mask.acceleration=2", "root=/data"])
+    assert recipe["epochs"] == 7 and recipe["root"] == "/data"
+    assert recipe["model_arguments"]["num_iterations"] == 2 and recipe["model_arguments"]["num_filters"] == 4
+    assert recipe["mask"].acceleration == 2 and recipe["mask"].center_fraction == 0.2
+    assert load_recipe(RECIPE)["model_arguments"]["num_iterations"] == 1
+
+
+@pytest.mark.parametrize(
+    "override, message",
+    [
+        ("epoch=1", "no `epoch`; did you mean `epochs`"),
+        ("epochs", "takes key=value"),
+        ("epochs=0", "`epochs` must be a whole number >= 1"),
+        ("mask.accelerations=2", "did you mean `acceleration`"),
+        ("mask.acceleration=0.5", "`acceleration` must be >= 1"),
+        ("schedule=steps", "`schedule` must be"),
+        ("root=None", "leaves `root` open"),
+        ("epochs.more=1", "cannot reach"),
+    ],
+)
+def test_bad_overrides_are_refused(override, message):
+    with pytest.raises(ValueError, match=message):
+        load_recipe(RECIPE, [override])
+
+
+def test_bad_recipe_files_are_refused(tmp_path):
+    with pytest.raises(DataError, match="no such recipe"):
+        load_recipe(tmp_path / "missing.py")
+    (tmp_path / "empty.py").write_text("recipe = 3")
+    with pytest.raises(DataError, match="defines no dict called `recipe`"):
+        load_recipe(tmp_path / "empty.py")
+    (tmp_path / "typo.py").write_text("recipe = {'modle': 1}")
+    with pytest.raises(ValueError, match="did you mean `model`"):
+        load_recipe(tmp_path / "typo.py")
+
+
+def test_cosine_schedule_ends_at_zero():
+    recipe = load_recipe(RECIPE)
+    schedule = make_optimizer(recipe, 100)._learning_rate
+    assert float(schedule(0)) == pytest.approx(0.01) and float(schedule(100)) == pytest.approx(0, abs=1e-8)
