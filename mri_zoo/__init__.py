@@ -4,7 +4,10 @@ import importlib
 
 __version__ = "0.1.0"
 
-_MODULES = ("data", "evaluation", "layers", "losses", "metrics", "models", "optimizers", "physics", "presets", "training")
+_MODULES = (
+    *("data", "evaluation", "layers", "losses", "metrics", "models"),
+    *("optimizers", "physics", "presets", "training"),
+)
 _FUNCTIONS = {"list_models": "presets", "load": "presets", "load_preset": "presets", "save_preset": "presets"}
 
 __all__ = [*_MODULES, *_FUNCTIONS, "__version__"]

@@ -1,7 +1,7 @@
 """The command line: `mri-zoo --help`.
 
-Every command parses and calls; the package works. Exit codes: 0 done, 1 some volumes failed (listed at the end), 2 wrong
-use or unreadable input.
+Every command parses and calls; the package works. Exit codes: 0 done, 1 some volumes failed (listed at the end),
+2 wrong use or unreadable input.
 """
 
 import contextlib
@@ -37,14 +37,18 @@ class Dataset(StrEnum):
 
 
 Output = Annotated[Path, typer.Option("-o", "--output", help="Folder for the results; it is made if missing.")]
-Models = Annotated[list[str], typer.Option("--model", help="Name of `mri-zoo models`, or a preset's folder. Repeatable.")]
+Models = Annotated[
+    list[str], typer.Option("--model", help="Name of `mri-zoo models`, or a preset's folder. Repeatable.")
+]
 MaskName = Annotated[
-    str | None, typer.Option("--mask", help="random, equispaced, equispaced_fraction, magic, ...; the model's own by default.")
+    str | None,
+    typer.Option("--mask", help="random, equispaced, equispaced_fraction, magic, ...; the model's own by default."),
 ]
 Acceleration = Annotated[float | None, typer.Option(help="How many times fewer samples; the model's own by default.")]
 CenterFraction = Annotated[float | None, typer.Option(help="Fully sampled centre; 0.32 / acceleration by default.")]
 Settings = Annotated[
-    list[str] | None, typer.Option("--set", help="key=value: replace an entry of the recipe, e.g. epochs=1. Repeatable.")
+    list[str] | None,
+    typer.Option("--set", help="key=value: replace an entry of the recipe, e.g. epochs=1. Repeatable."),
 ]
 Coils = Annotated[int, typer.Option(min=1, help="Simulate this many receive coils on magnitude volumes.")]
 
@@ -108,13 +112,15 @@ def reconstruct(
     acceleration: Acceleration = None,
     mask: MaskName = None,
     center_fraction: CenterFraction = None,
-    images: Annotated[str | None, typer.Option(help="Dataset of magnitude images in an HDF5 file without k-space.")] = None,
+    images: Annotated[
+        str | None, typer.Option(help="Dataset of magnitude images in an HDF5 file without k-space.")
+    ] = None,
     coils: Coils = 1,
 ):
     """Reconstruct one scan.
 
-    Undersampled scans are reconstructed as they are. Fully sampled ones and magnitude images are undersampled first, with
-    the sampling that the model was trained for; --acceleration 1 keeps all samples.
+    Undersampled scans are reconstructed as they are. Fully sampled ones and magnitude images are undersampled first,
+    with the sampling that the model was trained for; --acceleration 1 keeps all samples.
     """
     from mri_zoo.evaluation.scan import reconstruct_file
 
@@ -228,6 +234,10 @@ def main():
     try:
         app()
     except (ValueError, OSError, ImportError) as error:
-        message = str(error) if not isinstance(error, OSError) or error.filename is None else f"{error.filename}: {error.strerror}"
+        message = (
+            str(error)
+            if not isinstance(error, OSError) or error.filename is None
+            else f"{error.filename}: {error.strerror}"
+        )
         print(f"mri-zoo: {' '.join(message.split())}", file=sys.stderr)
         sys.exit(2)

@@ -289,14 +289,14 @@ def _gaussian_mean(maps):
     mantissa, exponent = np.frexp(np.exp(-(x**2) / (2 * GAUSSIAN_SIGMA**2)))
     weights = np.ldexp(np.round(mantissa * 2**11), exponent - 11)  # 11 bits, exact in TF32
     rows, columns = (_band_matrix(size, weights, maps[0].dtype) for size in ops.shape(maps[0])[1:])
-    area = float(np.sum(weights)) ** 2
-    sums = [_in_two_parts(lambda part: ops.matmul(rows, part), x) for x in maps]
-    return [_in_two_parts(lambda part: ops.matmul(part, ops.transpose(columns)), x) / area for x in sums]
+    total = float(np.sum(weights))
+    sums = [_in_two_parts(lambda part: ops.matmul(rows, part) / total, x) for x in maps]
+    return [_in_two_parts(lambda part: ops.matmul(part, ops.transpose(columns)) / total, x) for x in sums]
 
 
 def _in_two_parts(product, x):
-    """A linear product of x, of its first 11 bits and of the rest, so that TF32 rounds only the rest."""
-    high = ops.round(x * 2**9) / 2**9
+    """A linear product of x, rounded to 8 binary places, and of the rest, so that TF32 only rounds the rest."""
+    high = ops.round(x * 2**8) / 2**8
     return product(high) + product(x - high)
 
 

@@ -77,7 +77,11 @@ def _describe(source):
     elif not columns.all():
         parts.append(f"{np.count_nonzero(~columns)} of {info.width} columns are empty, but it has no `mask`")
     parts.append("with a reference" if info.target_size else "without a reference")
-    kind = "oasis" if info.num_coils == 1 and not hasattr(source, "dataset") and not source.path.suffix == ".h5" else "fastmri"
+    kind = (
+        "oasis"
+        if info.num_coils == 1 and not hasattr(source, "dataset") and not source.path.suffix == ".h5"
+        else "fastmri"
+    )
     if hasattr(source, "dataset"):
         parts.append(f"use: mri-zoo reconstruct --images {source.dataset}")
     else:

@@ -41,8 +41,9 @@ class HeldOutBrain(Simulation):
     """The real brain in nibabel's `example4d.nii.gz`, never trained on.
 
     The first of its two frames: 24 axial slices of 96 x 128 pixels (2 x 2 x 2.2 mm), all of which show brain and all of
-    which are used, in radiological orientation. The file holds magnitudes, with zeros around the brain; a smooth phase
-    and, for more than one coil, coil maps are simulated, always the same ones. Neither nibabel nor the header
+    which are used, in radiological orientation. The file holds magnitudes, with zeros around the brain: one coil sees
+    them as they are, without phase, like the OASIS volumes of the thesis; for more coils a smooth phase and coil maps
+    are simulated, always the same ones. Neither nibabel nor the header
     (repetition time 2 s, no echo time) names the contrast: by its looks it is T2*-weighted echo-planar imaging.
 
     Args:
@@ -55,7 +56,7 @@ class HeldOutBrain(Simulation):
     def __init__(self, num_coils=1):
         self._brain = _load_example4d()
         info = VolumeInfo("example4d.nii.gz", len(self._brain), 1, *self._brain.shape[1:], contrast="T2star")
-        super().__init__(info, num_coils, seed=_HELD_OUT_SEED)
+        super().__init__(info, num_coils, seed=_HELD_OUT_SEED, phase=num_coils > 1)
 
     def images(self, slices):
         """See `Simulation.images`."""
@@ -75,6 +76,7 @@ class DrawnContrastBrain(Simulation):
         num_coils: number of simulated receive coils.
         num_slices: slices, evenly spaced through the middle 70 % of the brain.
         size: (height, width) in pixels; the shorter side spans 200 to 260 mm.
+        phase: see `Simulation`.
 
     Raises:
         ImportError: if nilearn is not installed.
@@ -83,13 +85,13 @@ class DrawnContrastBrain(Simulation):
     Reference: Fonov et al., NeuroImage 54:313, 2011 (the template).
     """
 
-    def __init__(self, seed, num_coils=1, num_slices=32, size=(192, 192)):
+    def __init__(self, seed, num_coils=1, num_slices=32, size=(192, 192), phase=True):
         if num_slices < 1 or seed < 0:
             raise ValueError(f"`num_slices` must be at least 1 and `seed` not negative, got {num_slices} and {seed}.")
         rng = np.random.default_rng((seed, 0, 1))
         orientation, contrast = rng.choice(list(_ORIENTATIONS)).item(), rng.choice(list(_SEQUENCES)).item()
         info = VolumeInfo(f"mni152_{orientation}_{contrast}_{seed}", num_slices, 1, *size, contrast, "mni152")
-        super().__init__(info, num_coils, seed=seed)
+        super().__init__(info, num_coils, seed=seed, phase=phase)
         self._signals = _draw_signals(contrast, rng)
         tilt = Rotation.from_rotvec(rng.normal(0, 6, 3), degrees=True).as_matrix()
         self._axes = (tilt @ np.transpose(_ORIENTATIONS[orientation])).astype(np.float32)

@@ -17,7 +17,8 @@ import h5py
 import nibabel
 import numpy as np
 
-from mri_zoo.data.simulate import fft2c, smooth_phase
+from mri_zoo.data.fourier import fft2c
+from mri_zoo.data.simulate import smooth_phase
 from mri_zoo.data.volume import DataError, Volume, VolumeInfo
 
 # A handful, so that a pass over volumes one after the other decompresses each once: about 70 MB each at 256^3.
@@ -159,12 +160,12 @@ class NIfTIFile(MagnitudeFile):
             raise DataError(f"{self.path}: holds {what}; expected a 3-D volume (one image of one contrast).")
         if dtype.kind not in "iuf":
             raise DataError(f"{self.path}: holds values of type {dtype}; expected real numbers.")
-        self._slice_axis = int(np.argmin(shape))
-        height, width = np.delete(shape, self._slice_axis).tolist()
+        self.slice_axis = int(np.argmin(shape))
+        height, width = np.delete(shape, self.slice_axis).tolist()
         contrast, patient_id = _contrast_and_patient(self.path)
         self.info = VolumeInfo(
             name=self.path.name,
-            num_slices=shape[self._slice_axis],
+            num_slices=shape[self.slice_axis],
             num_coils=1,
             height=height,
             width=width,
@@ -177,7 +178,7 @@ class NIfTIFile(MagnitudeFile):
         # The time of the last change is part of the key: a file that was replaced is read again.
         with _nifti_errors(self.path):
             volume = _nifti_volume(self.path.resolve(), self.path.stat().st_mtime_ns)
-        volume = np.moveaxis(volume, self._slice_axis, 0)
+        volume = np.moveaxis(volume, self.slice_axis, 0)
         magnitude = np.abs(volume[list(slices)], order="C")
         _check_finite(self.path, "the image", slices, magnitude)
         return magnitude

@@ -118,12 +118,14 @@ class Simulation(abc.ABC):
         size: (height, width) of the acquired k-space, at most the images'; all of it by default. A smaller matrix
             measures only the centre of k-space: the field of view stays, the resolution drops, intensities are kept.
         seed: a non-negative integer.
+        phase: with False the images stay real, as in the OASIS experiments of the thesis: one coil then has the
+            sensitivity 1, and its k-space is Hermitian.
 
     Raises:
         ValueError: if `num_coils`, `size` or `seed` is out of range.
     """
 
-    def __init__(self, info, num_coils=1, size=None, seed=0):
+    def __init__(self, info, num_coils=1, size=None, seed=0, phase=True):
         height, width = size or (info.height, info.width)
         _check_positive(num_coils=num_coils, height=height, width=width)
         if height > info.height or width > info.width:
@@ -132,7 +134,7 @@ class Simulation(abc.ABC):
             )
         if seed < 0:
             raise ValueError(f"`seed` must not be negative, got {seed}.")
-        self._image_size, self._seed = (info.height, info.width), seed
+        self._image_size, self._seed, self._phase = (info.height, info.width), seed, phase
         self.info = dataclasses.replace(
             info,
             name=info.name if num_coils == 1 else f"{num_coils}coil_{info.name}",
@@ -170,8 +172,12 @@ class Simulation(abc.ABC):
     def _acquire(self, image, rng):
         """(coil, height, width) k-space and (height, width) reference magnitude of one image."""
         height, width = self._image_size
-        phase = np.exp(1j * smooth_phase(height, width, rng))
-        kspace = fft2c(image * phase * coil_sensitivities(self.info.num_coils, height, width, rng))
+        coil_images = image[None].astype(np.complex64)
+        if self._phase:
+            coil_images = coil_images * np.exp(1j * smooth_phase(height, width, rng))
+        if self._phase or self.info.num_coils > 1:
+            coil_images = coil_images * coil_sensitivities(self.info.num_coils, height, width, rng)
+        kspace = fft2c(coil_images)
         if self._image_size == (self.info.height, self.info.width):
             return kspace, np.abs(image)
         kspace = _crop_kspace(kspace, self.info.height, self.info.width)
@@ -184,7 +190,7 @@ class SimulatedAcquisition(Simulation):
 
     Args:
         source: a `VolumeSource` with targets, for example a NIfTI file.
-        num_coils, size, seed: see `Simulation`.
+        num_coils, size, seed, phase: see `Simulation`.
 
     Raises:
         ValueError: if the source has no reference images, or an argument is out of range.
@@ -193,11 +199,11 @@ class SimulatedAcquisition(Simulation):
         `SimulatedAcquisition(NIfTIFile("brain.nii.gz"), num_coils=8, size=(192, 160)).read([20]).kspace`
     """
 
-    def __init__(self, source, num_coils=1, size=None, seed=0):
+    def __init__(self, source, num_coils=1, size=None, seed=0, phase=True):
         if source.info.target_size is None:
             raise ValueError(f"{source.info.name} has no reference images to acquire.")
         height, width = source.info.target_size
-        super().__init__(dataclasses.replace(source.info, height=height, width=width), num_coils, size, seed)
+        super().__init__(dataclasses.replace(source.info, height=height, width=width), num_coils, size, seed, phase)
         self._source = source
 
     def images(self, slices):

@@ -9,9 +9,9 @@ from mri_zoo.data.volume import DataError
 def reconstruct(preset, volume, mask, batch_size=1):
     """Reconstruct all slices of a volume.
 
-    Each slice is masked and scaled as in training, and the image scaled back. Volumes of varying sizes cost little:
-    TensorFlow traces the model for the first size and, with that size left open, for the second, then no more; JAX
-    compiles it for each size.
+    Each slice is masked and scaled as in training, and its image scaled back. Volumes of varying sizes cost little on
+    TensorFlow, which traces the model once and again when an axis is first seen to vary, then no more; JAX compiles it
+    for each size.
 
     Args:
         preset: has a `model` and the `scaling` rule of its k-space.

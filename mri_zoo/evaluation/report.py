@@ -24,34 +24,31 @@ _CARD = {
 _MANY_ROWS = 40
 
 
-def write_report(path, result, figures=()):
-    """Write an `Evaluation` as one HTML file that needs nothing else: no script, no network, figures inside.
+def write_report(path, results, figures=()):
+    """Write evaluations as one HTML file that needs nothing else: no script, no network, figures inside.
 
     Args:
         path: of the HTML file.
-        result: the `Evaluation`.
-        figures: paths of PNG files, one for each of ``result.examples``, as `write_figures` returns them.
+        results: list of `Evaluation`s.
+        figures: paths of PNG files for the examples of all of them in turn, as `write_figures` returns them.
 
     Returns:
         The path.
+
+    Raises:
+        ValueError: if there are figures, but not as many as examples.
     """
-    path = Path(path)
-    sections = [
-        _definitions(facts(result)),
-        *(_section(heading, _quality_table(rows, result.presets)) for heading, rows in groups(result.rows).items()),
-        *(_figure(example, file) for example, file in zip(result.examples, figures, strict=bool(figures))),
-        _section("Each volume", _volume_table(result.rows)) if result.rows else "",
-        _section(f"Skipped volumes ({len(result.failures)})", _failure_list(result.failures))
-        if result.failures
-        else "",
-        _section("Models", "".join(map(_model_card, result.presets))),
-        _section("Methods", _definitions(methods())),
-    ]
+    path, examples = Path(path), [example for result in results for example in result.examples]
+    if figures and len(figures) != len(examples):
+        raise ValueError(f"Expected a figure for each of {len(examples)} examples, got {len(figures)}.")
+    files = iter(figures)
+    models = {preset.name: _model_card(preset) for result in results for preset in result.presets}
     page = _PAGE.format(
-        title=html.escape(f"Reconstruction of {result.dataset}"),
         style=_STYLE,
         date=datetime.date.today().isoformat(),
-        sections="\n".join(filter(None, sections)),
+        results="\n".join(_section(result, files) for result in results),
+        models="\n".join(models.values()),
+        methods=_definitions(methods()),
     )
     with replacing(path) as part:
         part.write_text(page, encoding="utf-8", errors="xmlcharrefreplace")
@@ -83,49 +80,77 @@ def write_figure(path, example):
     errors = {name: 100 * np.abs(image - reference) / reference.max() for name, image in example.images.items()}
     masks = list(example.masks.values())
     one_mask = all(np.array_equal(mask, masks[0]) for mask in masks)
-    shape = (2 if one_mask else 3, 1 + len(names))
-    aspect = reference.shape[0] / reference.shape[1]
-    size = (2.5 * shape[1] + 0.6, (2.5 * aspect + 0.35) * shape[0] + 0.6)
-    figure = Figure(figsize=size, layout="compressed", facecolor="black")
-    figure.suptitle(_caption(example), color="white", fontsize=10, parse_math=False)
-    axes = figure.subplots(*shape, squeeze=False, subplot_kw={"xticks": [], "yticks": []})
-    for axis in axes.flat:
-        axis.set_axis_off()
+    canvas = _Canvas(2 if one_mask else 3, 1 + len(names), reference.shape, title=_caption(example))
 
     grey = {"cmap": "gray", "vmin": 0, "vmax": np.percentile(reference, 99.8) or None}
-    _show(axes[0, 0], reference, "Reference", **grey)
+    canvas.show(0, 0, reference, "Reference", **grey)
     # Half a per cent of the pixels may exceed the scale, so that a few bright ones do not hide the structure.
     hot = {"cmap": "inferno", "vmin": 0, "vmax": np.percentile(list(errors.values()), 99.5) or None}
     for column, name in enumerate(names, 1):
         image = example.images[name]
         quality = f"{psnr(reference[None], image[None]):.2f} dB, SSIM {ssim(reference[None], image[None]):.3f}"
-        _show(axes[0, column], image, f"{name}\n{quality}", **grey)
-        drawn = _show(axes[1, column], errors[name], "", **hot)
-    bar = figure.colorbar(drawn, ax=axes[1].tolist(), extend="max", fraction=0.05, pad=0.01)
-    bar.set_label("|error| (% of maximum)", color="white", fontsize=8)
-    bar.ax.tick_params(colors="white", labelsize=8)
-    shown = [(axes[1, 0], masks[0])] if one_mask else zip(axes[2, 1:], masks, strict=True)
-    for axis, mask in shown:
-        axis.set_box_aspect(aspect)
-        _show(
-            axis, mask, f"Mask, acceleration {effective_acceleration(mask):.2f}", "nearest", cmap="gray", aspect="auto"
-        )
+        canvas.show(0, column, image, f"{name}\n{quality}", **grey)
+        drawn = canvas.show(1, column, errors[name], **hot)
+    canvas.add_scale(1, 1 + len(names), drawn, "|error| (% of maximum)")
+    for column, mask in [(0, masks[0])] if one_mask else enumerate(masks, 1):
+        title = f"Mask, acceleration {effective_acceleration(mask):.2f}"
+        binary = {"cmap": "gray", "vmin": 0, "vmax": 1, "aspect": "auto", "interpolation": "nearest"}
+        canvas.show(1 if one_mask else 2, column, mask, title, **binary)
     with replacing(path) as part:
-        figure.savefig(part, format=path.suffix[1:] or "png", dpi=150, bbox_inches="tight", pad_inches=0.1)
+        canvas.figure.savefig(part, format=path.suffix[1:] or "png", dpi=150, facecolor="black")
     return path
 
 
-def _show(axis, image, title, interpolation=None, **options):
-    axis.set_title(title, color="white", fontsize=9, parse_math=False)
-    return axis.imshow(image, interpolation=interpolation, **options)
+class _Canvas:
+    """A black page of equal cells for images of one shape, measured in inches; matplotlib's own layouts are slow."""
+
+    cell, gap, heading, scale = 2.5, 0.1, 0.42, 0.75  # width of a cell, between cells, above a cell, right of a row
+
+    def __init__(self, num_rows, num_columns, shape, title):
+        self.height = self.cell * shape[0] / shape[1]
+        self.size = (
+            num_columns * (self.cell + self.gap) + self.gap + self.scale,
+            num_rows * (self.height + self.heading) + 2 * self.gap + self.heading / 2,
+        )
+        self.figure = Figure(figsize=self.size)
+        top = 1 - self.gap / self.size[1]
+        self.figure.suptitle(title, y=top, va="top", color="white", fontsize=10, parse_math=False)
+
+    def axes(self, row, column, width=None):
+        """Axes of a cell, or of its left `width` inches."""
+        left = self.gap + column * (self.cell + self.gap)
+        bottom = self.size[1] - self.gap - self.heading / 2 - (row + 1) * (self.height + self.heading)
+        inches = left, bottom, width or self.cell, self.height
+        return self.figure.add_axes([length / self.size[i % 2] for i, length in enumerate(inches)])
+
+    def show(self, row, column, image, title="", **options):
+        axes = self.axes(row, column)
+        axes.set_axis_off()
+        axes.set_title(title, color="white", fontsize=9, pad=4, parse_math=False)
+        return axes.imshow(image, **options)
+
+    def add_scale(self, row, column, drawn, label):
+        axes = self.axes(row, column, width=self.gap)
+        bar = self.figure.colorbar(drawn, cax=axes, extend="max")
+        bar.set_label(label, color="white", fontsize=8)
+        axes.tick_params(colors="white", labelsize=8)
 
 
 def _caption(example):
     return f"{example.volume}, slice {example.slice + 1} of {example.num_slices}, {example.contrast}"
 
 
-def _section(heading, body):
-    return f"<section>\n<h2>{html.escape(heading)}</h2>\n{body}\n</section>"
+def _section(result, files):
+    """Everything about one evaluation; takes its figures from the iterator `files`, if there are any."""
+    parts = [f"<h2>{html.escape(result.dataset)}</h2>", _definitions(facts(result))]
+    for heading, rows in groups(result.rows).items():
+        parts += [f"<h3>{html.escape(heading)}</h3>", _quality_table(rows, result.presets)]
+    parts += [_figure(example, file) for example, file in zip(result.examples, files, strict=False)]
+    if result.rows:
+        parts += ["<h3>Each volume</h3>", _volume_table(result.rows)]
+    if result.failures:
+        parts += [f"<h3>Skipped volumes ({len(result.failures)})</h3>", _failure_list(result.failures)]
+    return "\n".join(parts)
 
 
 def _quality_table(rows, presets):
@@ -186,9 +211,9 @@ def _definitions(pairs):
 
 def _model_card(preset):
     pairs = [("Network", f"{type(preset.model).__name__}, {preset.model.count_params():,} parameters")]
-    pairs += [("Scaling", preset.scaling), ("Trained with", preset.mask or "no sampling of its own")]
+    pairs += [("Scaling", preset.scaling), ("Own sampling", preset.mask or "none")]
     pairs += [(title, preset.metadata[key]) for key, title in _CARD.items() if preset.metadata.get(key)]
-    return f"<h3>{html.escape(preset.name)}</h3>{_definitions(pairs)}"
+    return f"<h3><code>{html.escape(preset.name)}</code></h3>{_definitions(pairs)}"
 
 
 _STYLE = """
@@ -199,11 +224,12 @@ _STYLE = """
 body { margin: 0 auto; padding: 2.5rem 1.25rem; max-width: 68rem; background: var(--page); color: var(--text);
   font: 1rem/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
 h1 { font-size: 1.9rem; line-height: 1.2; margin: 0; }
-h2 { font-size: 1.2rem; margin: 2.75rem 0 .75rem; }
-h3 { font-size: 1rem; margin: 1.5rem 0 .4rem; font-family: ui-monospace, Menlo, Consolas, monospace; }
-h1, h2, h3, td, dd, li { overflow-wrap: anywhere; }
+h2 { font-size: 1.4rem; margin: 3rem 0 1rem; }
+h3 { font-size: 1.05rem; margin: 2.25rem 0 .6rem; }
+code { font-family: ui-monospace, Menlo, Consolas, monospace; font-weight: 600; }
+h2, h3, td, dd, li { overflow-wrap: anywhere; }
 header p, figcaption, summary, footer { color: var(--soft); }
-header p { margin: .35rem 0 1.5rem; }
+header p { margin: .35rem 0 0; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .4rem .6rem; border-bottom: 1px solid var(--line); }
@@ -212,7 +238,7 @@ th:first-child, td:first-child { padding-left: 0; }
 .text { text-align: left; }
 .number { text-align: right; white-space: nowrap; }
 .deviation { color: var(--soft); }
-figure { margin: 2.75rem 0 0; }
+figure { margin: 2.25rem 0 0; }
 img { display: block; box-sizing: border-box; width: 100%; height: auto; background: #000; border-radius: 8px; }
 figcaption { font-size: .9rem; margin-top: .6rem; }
 summary { cursor: pointer; margin-bottom: .4rem; }
@@ -230,15 +256,19 @@ _PAGE = """<!DOCTYPE html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
+<title>MRI reconstruction report</title>
 <style>{style}</style>
 </head>
 <body>
 <header>
-<h1>{title}</h1>
+<h1>MRI reconstruction report</h1>
 <p>Reconstructed and judged with mri_zoo, {date}. For research only, not for clinical use.</p>
 </header>
-{sections}
+{results}
+<h2>Models</h2>
+{models}
+<h2>Methods</h2>
+{methods}
 <footer>Not for clinical use: nothing here was validated for diagnosis. Learned reconstructions can remove or invent
 structures, also where PSNR and SSIM are high.</footer>
 </body>

@@ -21,6 +21,7 @@ from mri_zoo.data.volume import DataError
 from mri_zoo.models import ReconstructionModel, ZeroFilled
 
 BASELINE = "zero-filled"
+_CARD = {"data": "Training data", "training": "Training", "licence": "Licence", "limits": "Limits"}
 _KERAS_ARGUMENTS = ("name", "trainable", "dtype")
 
 
@@ -51,10 +52,14 @@ def bundled_folder():
 
 
 def list_models():
-    """The names of all presets with one line on each, sorted; `zero-filled` is always there."""
-    lines = {BASELINE: "the adjoint image, learns nothing"}
+    """The names of all presets, `zero-filled` first, with one line on each: task, size and measured quality."""
+    lines = {BASELINE: "the adjoint image; learns nothing"}
     for file in sorted(bundled_folder().glob("*/metadata.json")):
-        lines[file.parent.name] = json.loads(file.read_text())["summary"]
+        metadata = _read_json(file)
+        line = f"{metadata['summary']}; {metadata['parameters']:,} parameters"
+        for row in metadata.get("quality", [])[:1]:
+            line += f"; {row['data']}: {row['PSNR (dB)']} dB (zero-filled {row['zero-filled PSNR (dB)']})"
+        lines[file.parent.name] = line
     return lines
 
 
@@ -148,9 +153,7 @@ def model_card(name, config, metadata):
         f'```python\nimport mri_zoo\n\nmodel = mri_zoo.load("{name}")\n```',
         f"- scaling: `{json.dumps(config['scaling'])}`\n- sampling: `{json.dumps(config['sampling'])}`",
     ]
-    for key, title in [("data", "Training data"), ("training", "Training"), ("licence", "Licence"), ("limits", "Limits")]:
-        if key in metadata:
-            parts.append(f"## {title}\n\n{metadata[key]}")
+    parts += [f"## {title}\n\n{metadata[key]}" for key, title in _CARD.items() if key in metadata]
     if metadata.get("quality"):
         parts.append("## Measured quality\n\n" + _table(metadata["quality"]))
     parts.append(f"SHA-256 of `model.weights.h5`: `{metadata['sha256']}`")

@@ -10,7 +10,7 @@ sources                 function (root, split) -> list of `VolumeSource`s; split
 root                    folder given to `sources`
 mask                    a mask of `mri_zoo.data.sampling`
 scaling                 a rule of `mri_zoo.data.preparation`; no scaling by default
-train_options           dict of further arguments of `mri_zoo.data.slices_of` (`slices`, `inner_slices`, `augment`, `crop`)
+train_options           dict of further arguments of `mri_zoo.data.slices_of` (`slices`, `inner_slices`, ...)
 validation_options      the same for the validation data
 loss                    anything that Keras's `compile` takes; "mae" by default
 metrics                 list of Keras metrics; slice-wise PSNR and SSIM by default

@@ -77,7 +77,8 @@ def train(recipe, output, resume=False, prepared=None, report=print, verbose=0):
         _write_log(log, history)
         _save_checkpoint(model, last, epoch + 1)
         _write_events(writer, row)
-        report("  ".join([f"epoch {epoch + 1}/{recipe['epochs']}", *(f"{k} {v:.5g}" for k, v in row.items() if k != "epoch")]))
+        values = "  ".join(f"{key} {value:.5g}" for key, value in row.items() if key != "epoch")
+        report(f"epoch {epoch + 1}/{recipe['epochs']}  {values}")
     writer.close()
     _load_checkpoint(model, best)
     card = {"summary": recipe["name"], **recipe["card"]}

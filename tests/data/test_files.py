@@ -364,8 +364,9 @@ def test_nifti_refuses_missing_foreign_and_damaged_files(write_nifti, tmp_path, 
         whole = path.read_bytes()
         if extension == ".nii.gz":
             whole = gzip.compress(gzip.decompress(whole))
-            for noise in (bytes(100), b"\xff" * 100):  # a wrong checksum, an impossible code
-                path.write_bytes(whole[:12000] + noise + whole[12100:])
+            wrong_checksum, impossible_code = whole[:-8] + bytes(4) + whole[-4:], whole[:10] + b"\xff" + whole[11:]
+            for damaged in (wrong_checksum, impossible_code):
+                path.write_bytes(damaged)
                 with pytest.raises(DataError, match=f"{path}: is truncated or damaged"):
                     source.read([0])
         path.write_bytes(whole[:-2000])

@@ -111,9 +111,12 @@ def test_own_mask_of_an_undersampled_volume_is_kept():
 
 def test_augmented_target_is_the_image_of_the_full_kspace():
     source = Source("a.h5", num_coils=2)
-    source.read = lambda slices: Volume(
-        source.info, tuple(slices), np.random.default_rng(slices).normal(size=(1, 2, 15, 13, 2)).view("complex128")[..., 0]
-    )
+
+    def read(slices):
+        parts = np.random.default_rng(slices).normal(size=(1, 2, 15, 13, 2)).astype("float32")
+        return Volume(source.info, tuple(slices), parts.view("complex64")[..., 0])
+
+    source.read = read
     full = RandomMask(1)
     shapes = set()
     for _ in range(4):

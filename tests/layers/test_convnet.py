@@ -55,9 +55,7 @@ def test_lower_precision_stays_inside_the_network(rng):
     x = random_complex(rng, (2, 5, 4, 3))
     exact = ComplexNet(ConvNet(4, num_filters=6), residual=False)
     expected = np.asarray(exact(x))
-    mixed = ComplexNet(
-        ConvNet(4, num_filters=6, dtype="mixed_bfloat16"), residual=False, dtype="mixed_bfloat16"
-    )
+    mixed = ComplexNet(ConvNet(4, num_filters=6, dtype="mixed_bfloat16"), residual=False, dtype="mixed_bfloat16")
     mixed(x)
     mixed.set_weights(exact.get_weights())
     found = np.asarray(mixed(x))

@@ -64,7 +64,7 @@ def test_without_dual_networks_fully_sampled_coils_equal_their_combination(rng):
         ({"num_primal": 0, "buffers": "adjoint"}, "`num_primal` must be >= 2 .* got 0"),
         ({"num_dual": 0}, "strictly positive"),
         ({"num_filters": 0}, "strictly positive"),
-        ({"buffers": "ones"}, "`buffers` must be \"zeros\" or \"adjoint\", got 'ones'"),
+        ({"buffers": "ones"}, '`buffers` must be "zeros" or "adjoint", got \'ones\''),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):

@@ -14,7 +14,7 @@ def test_is_the_adjoint_image(rng, coils, maps):
 
 
 def test_low_resolution_object_is_recovered_with_estimated_coils(rng):
-    """An object that lies within the window looks the same to its estimated maps: |image| is its root-sum-of-squares."""
+    """The estimated maps of an object within the window combine to its root-sum-of-squares."""
     size = (25, 50)
     kspace = np.zeros((1, 3, *size), "complex64")
     kspace[..., 11:13, 23:27] = rng.standard_normal((1, 3, 2, 4)) + 1j * rng.standard_normal((1, 3, 2, 4))

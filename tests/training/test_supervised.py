@@ -62,7 +62,7 @@ def test_preset_holds_the_best_epoch(finished):
 
 
 def test_killed_and_resumed_equals_uninterrupted(finished, tmp_path):
-    command = [sys.executable, "-m", "mri_zoo.cli", "train", str(RECIPE), "-o", str(tmp_path / "run")]
+    command = [sys.executable, "-m", "mri_zoo", "train", str(RECIPE), "-o", str(tmp_path / "run")]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     for _ in range(1200):
         if (tmp_path / "run" / "last.weights.h5").exists() or process.poll() is not None:

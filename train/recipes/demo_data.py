@@ -16,16 +16,17 @@ CARD = {
         "Real brains: open_ms_data (CC-BY; Lesjak et al., Neuroinformatics 2016), the 3 T images of the "
         "Ultra-low-field-MRI-Scanner repository (CC0; Liu et al., Nature Communications 2021), torchio-data (MIT); and "
         "slices with drawn contrasts from the MNI152 template (Fonov et al., NeuroImage 2011; bundled with nilearn). "
-        "All are magnitude images: phase and receive coils are simulated, and k-space is their Fourier transform. "
+        "All are magnitude images, and k-space is their Fourier transform; several coils and their phase are "
+        "simulated, one coil sees the magnitude without phase, as in the OASIS experiments of the thesis. "
         "Nothing here was trained on raw scanner data or on fastMRI."
     ),
     "licence": "Weights: MIT. Training data: CC-BY, CC0 and MIT as above; none of it is part of this preset.",
-    "limits": "For demonstration and tests. Trained on few subjects with simulated phase and coils; not for clinical use.",
+    "limits": "For demonstration and tests: trained on few subjects and simulated acquisitions. Not for clinical use.",
 }
 
 
 def sources(root, split, num_coils):
-    """The volumes of a split, each with simulated phase and `num_coils` coils."""
+    """The volumes of a split, seen by `num_coils` coils: by one without phase, as in OASIS, by more with phase."""
     volumes = [
         NIfTIFile(path)
         for path in sorted(Path(root).glob("volumes/*.nii.gz"))
@@ -36,6 +37,7 @@ def sources(root, split, num_coils):
         volumes += [ImageFile(path, contrast) for path in paths for contrast in ("T1w", "T2w")]
     volumes = volumes * (ACQUISITIONS if split == "train" else 1)
     sizes = itertools.cycle(SIZES)
-    acquired = [SimulatedAcquisition(v, num_coils, next(sizes), seed) for seed, v in enumerate(volumes)]
-    drawn = [DrawnContrastBrain(seed, num_coils, size=next(sizes)) for seed in DRAWN_BRAINS[split]]
+    phase = num_coils > 1
+    acquired = [SimulatedAcquisition(v, num_coils, next(sizes), seed, phase) for seed, v in enumerate(volumes)]
+    drawn = [DrawnContrastBrain(seed, num_coils, size=next(sizes), phase=phase) for seed in DRAWN_BRAINS[split]]
     return acquired + drawn

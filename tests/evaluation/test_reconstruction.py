@@ -1,0 +1,95 @@
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+from helpers import fft_reference, random_complex, relative_error
+
+from mri_zoo.data.preparation import ConstantScaling, PercentileScaling
+from mri_zoo.data.volume import DataError, Volume, VolumeInfo
+from mri_zoo.evaluation.reconstruction import reconstruct
+from mri_zoo.models import PDNet, ZeroFilled
+from mri_zoo.physics.cartesian import Cartesian
+
+
+def make_volume(rng, slices=3, coils=1, size=(15, 13)):
+    # Slices differ in level, so that a factor applied to the wrong slice shows.
+    kspace = random_complex(rng, (slices, coils, *size)) * np.float32(10.0) ** np.arange(slices)[:, None, None, None]
+    return Volume(VolumeInfo("volume.h5", slices, coils, *size), tuple(range(slices)), kspace.astype("complex64"))
+
+
+def make_mask(rng, width=13, height=1):
+    mask = rng.random((height, width)) < 0.6
+    mask[:, width // 2 - 2 : width // 2 + 2] = True
+    return mask.astype("float32")
+
+
+def make_pdnet(cls=PDNet):
+    keras.utils.set_random_seed(1)
+    model = cls(num_iterations=1, num_primal=2, num_dual=2, num_filters=4, physics=Cartesian(center_fraction=0.4))
+    model.build()
+    return model
+
+
+@pytest.mark.parametrize("scaling", [ConstantScaling(1e6), PercentileScaling(90)])
+@pytest.mark.parametrize("batch_size", [1, 2, 8])
+def test_zero_filled_is_the_inverse_transform_in_the_units_of_the_volume(rng, scaling, batch_size):
+    volume, mask = make_volume(rng), make_mask(rng)
+    image = reconstruct(SimpleNamespace(model=ZeroFilled(), scaling=scaling), volume, mask, batch_size)
+    expected = np.conj(fft_reference(np.conj(volume.kspace[:, 0] * mask)))
+    assert image.dtype == np.complex64
+    for slice_image, slice_expected in zip(image, expected, strict=True):
+        assert relative_error(slice_image, slice_expected) < 1e-6
+
+
+@pytest.mark.parametrize("coils, mask_height", [(1, 1), (3, 15)])
+def test_model_sees_each_slice_masked_and_scaled(rng, coils, mask_height):
+    volume, mask, model = make_volume(rng, coils=coils), make_mask(rng, height=mask_height), make_pdnet()
+    scaling = PercentileScaling(90)
+    image = reconstruct(SimpleNamespace(model=model, scaling=scaling), volume, mask)
+    assert image.shape == (3, 15, 13)
+    for kspace, slice_image in zip(volume.kspace * mask, image, strict=True):
+        factor = np.float32(scaling(kspace))
+        expected = model({"kspace": factor * kspace[None], "mask": mask[None, None]})
+        assert relative_error(slice_image, keras.ops.convert_to_numpy(expected)[0] / factor) < 1e-5
+
+
+def test_batches_give_what_single_slices_give(rng):
+    volume, mask = make_volume(rng, slices=5, coils=2), make_mask(rng)
+    preset = SimpleNamespace(model=make_pdnet(), scaling=PercentileScaling(90))
+    expected = reconstruct(preset, volume, mask)
+    for batch_size in (2, 5, 7):
+        for slice_image, slice_expected in zip(reconstruct(preset, volume, mask, batch_size), expected, strict=True):
+            assert relative_error(slice_image, slice_expected) < 1e-5
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX compiles each shape, PyTorch none")
+def test_varying_sizes_soon_trace_the_model_no_more(rng):
+    traces = []
+
+    class Counting(PDNet):
+        def call(self, batch):
+            traces.append(batch["kspace"].shape)
+            return super().call(batch)
+
+    preset = SimpleNamespace(model=make_pdnet(Counting), scaling=ConstantScaling())
+    traces.clear()
+    for size in [(15, 13), (21, 13), (14, 18), (30, 25), (17, 31)]:
+        volume = make_volume(rng, size=size, slices=2)
+        mask = make_mask(rng, size[1])
+        image = reconstruct(preset, volume, mask)
+        expected = preset.model({"kspace": volume.kspace * mask, "mask": np.stack([mask[None]] * 2)})
+        assert relative_error(image, keras.ops.convert_to_numpy(expected)) < 1e-5
+        traces.pop()  # the line above calls the model itself
+    assert len(traces) == 3, traces  # any size, any height, any height and width
+
+
+def test_bad_arguments_are_named(rng):
+    preset = SimpleNamespace(model=ZeroFilled(), scaling=ConstantScaling())
+    volume = make_volume(rng)
+    with pytest.raises(ValueError, match="`batch_size` must be >= 1, got 0"):
+        reconstruct(preset, volume, make_mask(rng), batch_size=0)
+    with pytest.raises(ValueError, match=r"mask of shape \(1, 14\)"):
+        reconstruct(preset, volume, make_mask(rng, 14))
+    with pytest.raises(DataError, match="volume.h5: no slices"):
+        reconstruct(preset, make_volume(rng, slices=0), make_mask(rng))

@@ -1,0 +1,144 @@
+"""One set of weights, three backends and two devices: the numbers agree.
+
+Every backend needs a process of its own: there, this file runs as a script.
+"""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from importlib.machinery import PathFinder
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def create_models():
+    from mri_zoo.models import PDNet, UNet
+    from mri_zoo.physics.cartesian import Cartesian
+
+    physics = Cartesian(center_fraction=0.4)
+    return {"unet": UNet((4, 6, 8), physics=physics), "pdnet": PDNet(2, 2, 2, 4, physics=physics)}
+
+
+def load_batch(folder, name):
+    """The batch dict and the target; PDNet has to estimate coil sensitivities."""
+    with np.load(folder / f"{name}.npz") as file:
+        return {key: file[key] for key in ("kspace", "mask")}, file["target"]
+
+
+def run_without_tensorflow(folder):
+    """Forward, three training steps and a reload, with `import tensorflow` an error."""
+    sys.meta_path[:] = [WithoutTensorFlow if finder is PathFinder else finder for finder in sys.meta_path]
+    import keras
+
+    results = {"backend": keras.backend.backend()}
+    for name, model in create_models().items():
+        batch, target = load_batch(folder, name)
+        model.load_weights(folder / f"{name}.weights.h5")
+        np.save(folder / f"{name}.npy", model.predict(batch, verbose=0))
+        model.compile(keras.optimizers.Adam(1e-3), loss="mae")
+        losses = model.fit(batch, target, epochs=3, verbose=0).history["loss"]
+        model.save(folder / f"{name}.keras")
+        copy = keras.models.load_model(folder / f"{name}.keras")
+        equal = np.array_equal(copy.predict(batch, verbose=0), model.predict(batch, verbose=0))
+        results[name] = {"losses": losses, "reload_is_equal": equal}
+    results["tensorflow_was_imported"] = "tensorflow" in sys.modules
+    (folder / "results.json").write_text(json.dumps(results))
+
+
+class WithoutTensorFlow(PathFinder):
+    """Finds everything but TensorFlow, as where it is not installed."""
+
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.partition(".")[0] == "tensorflow" else super().find_spec(name, path, target)
+
+
+def run_on_two_devices(folder):
+    """Three steps of training, on one device and on two replicas that share each batch."""
+    import keras
+    import tensorflow as tf
+
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    strategies = {
+        "one": tf.distribute.OneDeviceStrategy("CPU:0"),
+        "two": tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]),
+    }
+    dataset = (
+        tf.data.Dataset.from_tensor_slices(load_batch(folder, "pdnet")).batch(2, drop_remainder=True).repeat(2).take(3)
+    )
+    results = {}
+    for devices, strategy in strategies.items():
+        with strategy.scope():
+            model = create_models()["pdnet"]
+            model.load_weights(folder / "pdnet.weights.h5")
+            model.compile(keras.optimizers.Adam(1e-3), loss="mae")
+        results[devices] = model.fit(dataset, verbose=0).history["loss"]
+        np.savez(folder / f"{devices}.npz", *model.get_weights())
+    results["replicas"] = strategy.num_replicas_in_sync
+    (folder / "results.json").write_text(json.dumps(results))
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """Folder with weights, batches and the images of TensorFlow, which this process runs."""
+    import keras
+    from helpers import acquire
+
+    folder, rng = tmp_path_factory.mktemp("tensorflow"), np.random.default_rng(0)
+    keras.utils.set_random_seed(0)
+    for name, model in create_models().items():
+        batch, image = acquire(rng, coils=3 if name == "pdnet" else 1, batch_size=4)
+        np.savez(folder / f"{name}.npz", **batch, target=np.abs(image))
+        np.save(folder / f"{name}.npy", model.predict(batch, verbose=0))
+        model.save_weights(folder / f"{name}.weights.h5")
+    return folder
+
+
+def run(program, recorded, tmp_path, **environment):
+    """The results of this file as a script, whose folder holds copies of the recorded weights and batches."""
+    for file in [*recorded.glob("*.h5"), *recorded.glob("*.npz")]:
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", **environment}
+    command = [sys.executable, __file__, program, str(tmp_path)]
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    return json.loads((tmp_path / "results.json").read_text())
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_other_backends_need_no_tensorflow_and_give_its_numbers(recorded, tmp_path, backend):
+    from helpers import relative_error
+
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed: pip install mri-zoo[{backend}]")
+    results = run("run_without_tensorflow", recorded, tmp_path, KERAS_BACKEND=backend, JAX_PLATFORMS="cpu")
+    assert results["backend"] == backend
+    assert not results["tensorflow_was_imported"]
+    for name in ("unet", "pdnet"):
+        assert relative_error(np.load(tmp_path / f"{name}.npy"), np.load(recorded / f"{name}.npy")) < 1e-4
+        losses = results[name]["losses"]
+        assert losses[0] > losses[1] > losses[2]
+        assert results[name]["reload_is_equal"]
+
+
+def test_two_devices_train_as_one(recorded, tmp_path):
+    results = run("run_on_two_devices", recorded, tmp_path, KERAS_BACKEND="tensorflow")
+    assert results["replicas"] == 2
+    np.testing.assert_allclose(results["two"], results["one"], rtol=1e-5)
+    with np.load(tmp_path / "one.npz") as one, np.load(tmp_path / "two.npz") as two:
+        assert len(one.files) == len(two.files) == 24
+        for key in one:
+            np.testing.assert_allclose(two[key], one[key], atol=1e-6)
+
+
+if __name__ == "__main__":
+    {"run_without_tensorflow": run_without_tensorflow, "run_on_two_devices": run_on_two_devices}[sys.argv[1]](
+        Path(sys.argv[2])
+    )

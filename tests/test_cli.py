@@ -1,0 +1,249 @@
+import csv
+import os
+import sys
+from pathlib import Path
+
+import h5py
+import nibabel
+import numpy as np
+import pytest
+
+from mri_zoo import cli
+from mri_zoo.data.fourier import fft2c, ifft2c, root_sum_of_squares
+
+RECIPE = Path(__file__).parent / "training" / "tiny_recipe.py"
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run a command line as a user would; returns exit code, standard output and standard error."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["mri-zoo", *map(str, arguments)])
+        monkeypatch.setattr(cli.console, "width", 500)
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code or 0
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def image(height=40, width=36, num_slices=2):
+    y, x = np.mgrid[:height, :width]
+    one = np.exp(-((y - height / 2) ** 2 + (x - width / 2) ** 2) / 60) + 0.3 * ((y // 5 + x // 7) % 2)
+    return np.stack([one * (1 + s) for s in range(num_slices)]).astype("float32")
+
+
+def write_fastmri(path, coils=3, **replaced):
+    """A small file in fastMRI's layout; keyword arguments replace datasets, None removes them."""
+    phases = np.exp(1j * np.arange(coils))[:, None, None] / np.sqrt(coils)
+    kspace = fft2c(image()[:, None] * phases).astype("complex64")
+    datasets = {"kspace": kspace, "reconstruction_rss": root_sum_of_squares(ifft2c(kspace))[:, 4:36, 2:34]}
+    with h5py.File(path, "w") as file:
+        for name, value in {**datasets, **replaced}.items():
+            if value is not None:
+                file[name] = value
+        file.attrs["acquisition"] = "AXT2"
+    return path
+
+
+def write_nifti(path, shape=(40, 36, 2)):
+    data = np.moveaxis(image(), 0, -1) if shape == (40, 36, 2) else np.ones(shape, "float32")
+    nibabel.save(nibabel.Nifti1Image(data, np.diag([2, 2, 5, 1])), path)
+    return path
+
+
+def test_help_names_every_command(run):
+    code, out, _ = run("--help")
+    assert code == 0
+    for command in ("models", "demo", "reconstruct", "evaluate", "train", "prepare", "check-data"):
+        assert command in out
+        assert run(command, "--help")[0] == 0
+
+
+def test_models_lists_the_baseline(run):
+    code, out, _ = run("models")
+    assert code == 0 and "zero-filled" in out
+
+
+def test_evaluate_writes_its_files(run, tmp_path):
+    write_fastmri(tmp_path / "a.h5")
+    output = tmp_path / "results"
+    code, out, _ = run(
+        *("evaluate", "--dataset", "fastmri", "--root", tmp_path, "--model", "zero-filled"),
+        *("--acceleration", 4, "--mask", "equispaced", "-o", output),
+    )
+    assert code == 0 and "zero-filled" in out
+    with open(output / "volumes.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["volume", "contrast", "model", "nmse", "psnr", "ssim", "seconds"]
+    assert rows[0]["volume"] == "a.h5" and rows[0]["contrast"] == "AXT2"
+    assert {path.name for path in output.iterdir()} == {"volumes.csv", "table.md", "report.html", "figure-1.png"}
+
+
+def test_evaluate_simulates_coils_of_magnitude_volumes(run, tmp_path):
+    write_nifti(tmp_path / "sub-1_T1w.nii.gz")
+    output = tmp_path / "results"
+    options = ("evaluate", "--dataset", "oasis", "--root", tmp_path, "--model", "zero-filled", "--acceleration", 3)
+    assert run(*options, "--coils", 4, "-o", output)[0] == 0
+    assert "4coil_sub-1_T1w.nii.gz,T1w,zero-filled" in (output / "volumes.csv").read_text()
+
+
+def test_a_volume_that_fails_is_listed_and_the_exit_code_is_1(run, tmp_path):
+    write_fastmri(tmp_path / "good.h5")
+    bad = fft2c(image()[:, None]).astype("complex64")
+    bad[1, 0, 3, 3] = np.nan
+    write_fastmri(tmp_path / "nan.h5", kspace=bad)
+    code, out, _ = run(
+        *("evaluate", "--dataset", "fastmri", "--root", tmp_path, "--model", "zero-filled", "--acceleration", 4),
+        *("-o", tmp_path / "results"),
+    )
+    assert code == 1
+    assert "nan.h5" in out and "NaN" in out
+    assert "good.h5" in (tmp_path / "results" / "volumes.csv").read_text()
+
+
+@pytest.mark.parametrize("ending", [".h5", ".nii", ".nii.gz", ".png"])
+@pytest.mark.parametrize("kind", ["fastmri", "nifti"])
+def test_reconstruct_writes_every_format(run, tmp_path, ending, kind):
+    scan = write_fastmri(tmp_path / "a.h5") if kind == "fastmri" else write_nifti(tmp_path / "a_T2w.nii.gz")
+    output = tmp_path / f"out{ending}"
+    code, out, _ = run("reconstruct", scan, "--model", "zero-filled", "-o", output)
+    assert code == 0 and "fully sampled, acceleration 1.00" in out
+    if ending == ".h5":
+        with h5py.File(output) as file:
+            np.testing.assert_allclose(file["reconstruction"][()], image(), rtol=1e-3, atol=1e-3)
+    elif ending != ".png":
+        written = nibabel.load(output)
+        np.testing.assert_allclose(np.moveaxis(written.get_fdata(), -1, 0), image(), rtol=1e-3, atol=1e-3)
+        if kind == "nifti":
+            np.testing.assert_array_equal(written.affine, np.diag([2, 2, 5, 1]))
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([scan.name, output.name])
+
+
+def test_reconstruct_undersamples_a_full_scan_on_request(run, tmp_path):
+    write_nifti(tmp_path / "a.nii")
+    _, out, _ = run(
+        "reconstruct", tmp_path / "a.nii", "--model", "zero-filled", "--acceleration", 4, "-o", tmp_path / "o.png"
+    )
+    assert "undersampled here" in out
+
+
+def test_reconstruct_finds_the_sampling_of_an_undersampled_scan(run, tmp_path):
+    kspace = fft2c(image()[:, None]).astype("complex64")
+    kspace[..., 1::2] = 0
+    write_fastmri(tmp_path / "a.h5", kspace=kspace, reconstruction_rss=None)
+    _, out, _ = run(
+        "reconstruct", tmp_path / "a.h5", "--model", "zero-filled", "--acceleration", 4, "-o", tmp_path / "o.h5"
+    )
+    assert "as measured, acceleration 2.00" in out
+
+
+def test_reconstruct_reads_stacks_of_images(run, tmp_path):
+    with h5py.File(tmp_path / "images.h5", "w") as file:
+        file["T1w"] = image()
+    code, out, _ = run(
+        *("reconstruct", tmp_path / "images.h5", "--images", "T1w", "--coils", 2),
+        *("--model", "zero-filled", "-o", tmp_path / "o.nii.gz"),
+    )
+    assert code == 0 and "2 slices" in out
+
+
+def test_train_prepare_and_resume(run, tmp_path):
+    settings = ("--set", "epochs=1", "-o", tmp_path / "run")
+    code, out, _ = run("train", RECIPE, *settings)
+    assert code == 0 and "epoch 1/1" in out and "pdnet-blobs" in out
+    code, _, error = run("train", RECIPE, *settings)
+    assert code == 2 and "resume it (--resume)" in error
+    assert run("train", RECIPE, "--resume", *settings)[0] == 0
+    code, out, _ = run("prepare", RECIPE, "-o", tmp_path / "data")
+    assert code == 0 and "12 training and 3 validation batches" in out
+    scan, preset = write_nifti(tmp_path / "a.nii"), tmp_path / "run" / "preset" / "pdnet-blobs"
+    code, out, _ = run("reconstruct", scan, "--model", preset, "-o", tmp_path / "out.nii")
+    assert code == 0 and "undersampled here" in out
+
+
+def test_check_data_tells_what_is_there_and_what_is_wrong(run, tmp_path):
+    write_fastmri(tmp_path / "good.h5")
+    write_nifti(tmp_path / "good_T1w.nii.gz")
+    code, out, _ = run("check-data", tmp_path)
+    assert code == 0
+    assert "AXT2, 2 slices of 40 x 36, 3 coils, with a reference, use: mri-zoo evaluate --dataset fastmri" in out
+    assert "T1w, 2 slices of 40 x 36, 1 coil, with a reference, use: mri-zoo evaluate --dataset oasis" in out
+    (tmp_path / "broken.h5").write_bytes((tmp_path / "good.h5").read_bytes()[:3000])
+    code, out, _ = run("check-data", tmp_path)
+    assert code == 1 and "broken.h5" in out and "3 files, 1 with problems" in out
+
+
+def bad_inputs():
+    evaluate = ("evaluate", "--dataset", "fastmri", "--model", "zero-filled", "--acceleration", "4")
+    reconstruct = ("reconstruct", "{scan}", "--model", "zero-filled", "-o", "{tmp}/o.h5")
+    return {
+        "missing file": (("reconstruct", "{tmp}/no.h5", *reconstruct[2:]), "no.h5: no such file"),
+        "not HDF5": (("reconstruct", "{text}", *reconstruct[2:]), "text.h5: is not an HDF5 file"),
+        "truncated HDF5": (("reconstruct", "{truncated}", *reconstruct[2:]), "truncated.h5"),
+        "missing dataset": (("reconstruct", "{nokspace}", *reconstruct[2:]), "nokspace.h5: has no dataset `kspace`"),
+        "wrong rank": (("reconstruct", "{flat}", *reconstruct[2:]), "flat.h5: dataset `kspace` has shape (40, 36)"),
+        "wrong dtype": (("reconstruct", "{real}", *reconstruct[2:]), "real.h5: dataset `kspace` has type float32"),
+        "NaN": (("reconstruct", "{nan}", *reconstruct[2:]), "nan.h5: dataset `kspace` holds NaN"),
+        "mask that does not fit": (("reconstruct", "{badmask}", *reconstruct[2:]), "badmask.h5: dataset `mask`"),
+        "4-D NIfTI": (("reconstruct", "{bold}", *reconstruct[2:]), "bold.nii: holds a 4-D series"),
+        "empty folder": ((*evaluate, "--root", "{empty}"), "empty: the folder holds no .h5 file"),
+        "missing folder": ((*evaluate, "--root", "{tmp}/nowhere"), "nowhere: no such file or folder"),
+        "no root": (evaluate, "--dataset fastmri needs --root"),
+        "unknown model": ((*reconstruct[:3], "zero-fill", *reconstruct[4:]), "did you mean 'zero-filled'"),
+        "acceleration below 1": ((*reconstruct, "--acceleration", "0.5"), "`acceleration` must be >= 1, got 0.5"),
+        "unknown mask": ((*reconstruct, "--acceleration", "4", "--mask", "randm"), "did you mean 'random'"),
+        "no central line": ((*reconstruct, "--acceleration", "4", "--center-fraction", "0.001"), "line"),
+        "unknown format": ((*reconstruct[:-1], "{tmp}/o.jpg"), "o.jpg: the name must end in one of .h5"),
+        "output folder missing": ((*reconstruct[:-1], "{tmp}/no/o.h5"), "no/"),
+        "output is a file": ((*evaluate, "--root", "{good}", "-o", "{text}"), "text.h5: cannot write results there"),
+        "missing recipe": (("train", "{tmp}/no.py", "-o", "{tmp}/run"), "no.py: no such recipe"),
+        "bad setting": (("train", str(RECIPE), "--set", "epoch=1", "-o", "{tmp}/run"), "did you mean `epochs`"),
+        "nothing to check": (("check-data", "{empty}"), "empty: holds no scan"),
+    }
+
+
+@pytest.mark.parametrize("name", bad_inputs())
+def test_bad_input_gives_one_clear_line_and_exit_code_2(run, tmp_path, name):
+    kspace = fft2c(image()[:, None]).astype("complex64")
+    nan = kspace.copy()
+    nan[0, 0, 0, 0] = np.inf
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "good").mkdir()
+    write_fastmri(tmp_path / "good" / "a.h5")
+    write_fastmri(tmp_path / "scan.h5")
+    write_fastmri(tmp_path / "nokspace.h5", kspace=None)
+    write_fastmri(tmp_path / "flat.h5", kspace=kspace[0, 0])
+    write_fastmri(tmp_path / "real.h5", kspace=kspace.real)
+    write_fastmri(tmp_path / "nan.h5", kspace=nan)
+    write_fastmri(tmp_path / "badmask.h5", mask=np.ones(35))
+    write_nifti(tmp_path / "bold.nii", (8, 8, 4, 3))
+    (tmp_path / "text.h5").write_text("not a scan")
+    (tmp_path / "truncated.h5").write_bytes((tmp_path / "scan.h5").read_bytes()[:5000])
+    places = {path.stem: path for path in tmp_path.iterdir()} | {"tmp": tmp_path}
+    before = sorted(tmp_path.rglob("*"))
+    arguments, message = bad_inputs()[name]
+    code, _, error = run(*(argument.format(**places) for argument in arguments))
+    assert code == 2
+    assert message in error
+    assert error.startswith("mri-zoo: ") and error.count("\n") == 1
+    assert [path for path in sorted(tmp_path.rglob("*")) if path not in before] in ([], [tmp_path / "results"])
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_unwritable_output_is_told_before_the_work(run, tmp_path):
+    scan = write_fastmri(tmp_path / "a.h5")
+    (tmp_path / "locked").mkdir(mode=0o555)
+    code, _, error = run("reconstruct", scan, "--model", "zero-filled", "-o", tmp_path / "locked" / "o.h5")
+    assert code == 2 and "locked" in error
+
+
+@pytest.mark.parametrize(
+    "arguments", [("evaluate", "--dataset", "mars", "--model", "x"), ("reconstruct",), ("nonsense",)]
+)
+def test_wrong_use_has_exit_code_2(run, arguments):
+    assert run(*arguments)[0] == 2
