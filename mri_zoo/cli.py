@@ -5,6 +5,7 @@ Every command parses and calls; the package works. Exit codes: 0 done, 1 some vo
 """
 
 import contextlib
+import importlib
 import logging
 import os
 import sys
@@ -56,6 +57,7 @@ Coils = Annotated[int, typer.Option(min=1, help="Simulate this many receive coil
 @app.command()
 def models():
     """List the models of the zoo."""
+    _start()
     from mri_zoo.presets import list_models
 
     lines = list_models()
@@ -67,6 +69,7 @@ def models():
 @app.command()
 def demo(output: Output = Path("mri-zoo-demo")):
     """Reconstruct the embedded real brain with every demo model; print the table, write the report."""
+    _start()
     from mri_zoo.evaluation.demo import evaluate_demo
 
     with _bar() as progress:
@@ -87,6 +90,7 @@ def evaluate(
     output: Output = Path("results"),
 ):
     """Judge models on a dataset: volumes.csv, table.md, figures and report.html."""
+    _start()
     from mri_zoo.evaluation.datasets import sources_of
     from mri_zoo.evaluation.harness import evaluate
     from mri_zoo.evaluation.report import write_figures, write_report
@@ -122,6 +126,7 @@ def reconstruct(
     Undersampled scans are reconstructed as they are. Fully sampled ones and magnitude images are undersampled first,
     with the sampling that the model was trained for; --acceleration 1 keeps all samples.
     """
+    _start()
     from mri_zoo.evaluation.scan import reconstruct_file
 
     preset = _presets([model])[0]
@@ -140,6 +145,7 @@ def train(
     prepared: Annotated[Path | None, typer.Option(help="Batches of `mri-zoo prepare` instead of the data.")] = None,
 ):
     """Train a model by a recipe: checkpoints, log.csv, TensorBoard, and the preset of the best epoch."""
+    _start()
     from mri_zoo.training.recipes import load_recipe
     from mri_zoo.training.supervised import train
 
@@ -157,6 +163,7 @@ def prepare(
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of training data, each with masks of its own.")] = 1,
 ):
     """Store a recipe's batches as plain arrays, to train where there is no TensorFlow."""
+    _start()
     from mri_zoo.training.recipes import load_recipe
     from mri_zoo.training.supervised import prepare
 
@@ -168,6 +175,7 @@ def prepare(
 @app.command("check-data")
 def check_data(folder: Annotated[Path, typer.Argument(help="Folder with scans, or one file.")]):
     """Tell what is in a folder, what is wrong with it, and how to use it."""
+    _start()
     from mri_zoo.data.check import check_folder
 
     with _bar() as progress:
@@ -220,17 +228,24 @@ def _bar():
         yield lambda done, total, text: bar.update(task, completed=done, total=total, description=text)
 
 
-def _silence_tensorflow():
-    """TensorFlow greets on standard error when it is imported; only its errors are of interest."""
+def _start():
+    """Import Keras and its backend in silence: TensorFlow greets on the file descriptor of standard error."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     logging.getLogger("absl").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message="`shuffle=True` was passed")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        importlib.import_module("keras")
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def main():
     """Entry point: errors of use and of input become one line and exit code 2."""
-    _silence_tensorflow()
     try:
         app()
     except (ValueError, OSError, ImportError) as error:

@@ -105,7 +105,13 @@ def run(program, recorded, tmp_path, **environment):
     """The results of this file as a script, whose folder holds copies of the recorded weights and batches."""
     for file in [*recorded.glob("*.h5"), *recorded.glob("*.npz")]:
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", **environment}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "OMP_NUM_THREADS": "1",
+        **environment,
+    }
     command = [sys.executable, __file__, program, str(tmp_path)]
     finished = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr

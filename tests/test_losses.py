@@ -94,15 +94,17 @@ def test_multi_scale_ssim_equals_tensorflow(rng, shape, power_factors):
 
 
 @needs_tensorflow
-@pytest.mark.parametrize("jit_compile", [False, True])
-def test_losses_trace_with_and_without_known_sizes(rng, jit_compile):
+@pytest.mark.parametrize("size, jit_compile", [((None, None, None), False), ((2, 25, 22), True)])
+def test_losses_trace_with_and_without_known_sizes(rng, size, jit_compile):
     import tensorflow as tf
 
+    def every_loss(target, image):
+        kinds = losses.SSIM(), losses.MultiScaleSSIM((0.5, 0.5)), losses.HFEN(normalize=True)
+        return [loss(target, image) for loss in kinds]
+
     target, image = images(rng, (2, 25, 22))
-    size = (2, 25, 22) if jit_compile else (None, None, None)
-    for loss in (losses.SSIM(), losses.MultiScaleSSIM((0.5, 0.5)), losses.HFEN(normalize=True)):
-        traced = tf.function(loss, input_signature=[tf.TensorSpec(size)] * 2, jit_compile=jit_compile)
-        np.testing.assert_allclose(traced(target, image), loss(target, image), rtol=1e-5)
+    traced = tf.function(every_loss, input_signature=[tf.TensorSpec(size)] * 2, jit_compile=jit_compile)
+    np.testing.assert_allclose(traced(target, image), every_loss(target, image), rtol=1e-5)
 
 
 @pytest.mark.parametrize("half", [0, 0x1000])
@@ -252,11 +254,11 @@ def test_training_lowers_the_loss(rng):
     target, image = images(rng, (4, 15, 12))
     loss = losses.L1MultiScaleSSIM(0.9, (1.0,))
     model = keras.Sequential([keras.Input((15, 12)), keras.layers.EinsumDense("bij,jk->bik", (15, 12))])
-    model.compile(keras.optimizers.Adam(0.01), loss)
+    model.compile(keras.optimizers.Adam(0.03), loss, run_eagerly=True)
     before = numpy_of(loss(target, model(image)))
-    history = model.fit(image, target, epochs=20, verbose=0).history["loss"]
+    history = model.fit(image, target, epochs=8, verbose=0).history["loss"]
     np.testing.assert_allclose(history[0], before, rtol=1e-4)
-    assert history[-1] < 0.8 * before
+    assert history[-1] < 0.9 * before
 
 
 def test_sample_weights_weigh_images(rng):

@@ -153,7 +153,7 @@ def test_streaming_metrics_refuse_what_is_not_an_image():
 def test_validation_during_fit(rng):
     target, image = volumes(rng)
     model = keras.Sequential([keras.Input((19, 14)), keras.layers.Activation("linear"), keras.layers.Rescaling(0.9)])
-    model.compile(loss="mae", metrics=[metric() for metric, _ in SLICES + VOLUMES])
+    model.compile(loss="mae", metrics=[metric() for metric, _ in SLICES + VOLUMES], run_eagerly=True)
     logs = model.evaluate(image, target, batch_size=4, return_dict=True, verbose=0)
     for metric, function in VOLUMES:
         expected = function(target, 0.9 * image)
@@ -164,6 +164,6 @@ def test_validation_during_fit(rng):
 def test_callbacks_know_what_is_better():
     psnr, error = (keras.callbacks.EarlyStopping(f"val_slice_{name}") for name in ("psnr", "nmse"))
     model = keras.Sequential([keras.Input((9, 8)), keras.layers.Dense(8)])
-    model.compile("sgd", "mae", metrics=[metrics.SlicePSNR(), metrics.SliceNMSE()])
+    model.compile("sgd", "mae", metrics=[metrics.SlicePSNR(), metrics.SliceNMSE()], run_eagerly=True)
     model.fit(ONES, ONES, validation_data=(ONES, ONES), callbacks=[psnr, error], verbose=0)
     assert ops.convert_to_numpy(psnr.monitor_op(2.0, 1.0)) and ops.convert_to_numpy(error.monitor_op(1.0, 2.0))

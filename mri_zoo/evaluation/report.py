@@ -235,7 +235,7 @@ table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-n
 th, td { padding: .4rem .6rem; border-bottom: 1px solid var(--line); }
 th { color: var(--soft); font-weight: 600; border-bottom: 2px solid var(--line); }
 th:first-child, td:first-child { padding-left: 0; }
-.text { text-align: left; }
+.text { text-align: left; min-width: 7rem; }
 .number { text-align: right; white-space: nowrap; }
 .deviation { color: var(--soft); }
 figure { margin: 2.25rem 0 0; }

@@ -67,7 +67,7 @@ def facts(result):
     """What an `Evaluation` is of, as a list of (term, text)."""
     slices = list({row.volume: row.num_slices for row in result.rows}.values())
     volumes = f"{len(slices)}" + (f", of {_range(slices)} slices" if slices else "")
-    found = [("Dataset", result.dataset), ("Volumes", f"{volumes}; {len(result.failures)} skipped")]
+    found = [("Volumes", f"{volumes}; {len(result.failures)} skipped")]
     sampling = {}  # models with the same sampling share a line
     for name, mask in result.masks.items():
         text = "each volume's own" if mask is None else f"{mask}, seeded by the volume's file name"

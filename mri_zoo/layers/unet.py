@@ -62,7 +62,7 @@ class UNetBlock(keras.layers.Layer):
         for scale in self.down:
             x = _chain(scale, x)
             skips.append(x)
-            x = ops.max_pool(x, 2)
+            x = ops.max_pool(x, 2, strides=2)  # the default strides fail on JAX (Keras 3.15)
         x = _chain(self.bottom, x)
         for (upward, *scale), skip in zip(self.up, reversed(skips), strict=True):
             x = upward(ops.repeat(ops.repeat(x, 2, axis=1), 2, axis=2))

@@ -24,9 +24,9 @@ class ReconstructionModel(keras.Model):
 
     def build(self, input_shape=None):
         """Create all weights. The model knows its own inputs, so `input_shape` is not needed."""
-        # Keras would trace `call` with float32 placeholders, fail on complex k-space, and only warn.
-        spec = self.physics.batch_spec()
-        self.compute_output_spec({key: keras.KerasTensor(shape, dtype) for key, (shape, dtype) in spec.items()})
+        # Keras would trace `call` with float32 placeholders, fail on complex k-space, and only warn. On PyTorch it would
+        # run the model on 83 images of 83 coils where a size is left open: hence a small batch of known sizes.
+        self.compute_output_spec(self.physics.batch_spec(batch=1, coils=2, size=32))
         self.built = True
 
     def build_from_config(self, config):

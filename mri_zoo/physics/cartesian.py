@@ -83,10 +83,14 @@ class Cartesian:
             maps = ops.where(one_coil, from_real(ops.ones_like(ops.real(maps))), maps)
         return {**batch, "sensitivity_maps": maps}
 
-    def batch_spec(self):
-        """Shape and dtype of every key that a batch must have, for a typed build."""
-        space = (None,) * self.dimensions
-        return {"kspace": ((None, None, *space), "complex64"), "mask": ((None, 1, *space), "float32")}
+    def batch_spec(self, batch=None, coils=None, size=None):
+        """Every key of a batch as a `KerasTensor`; None leaves an extent open, `size` is that of all Fourier axes."""
+        space = (size,) * self.dimensions
+        return {
+            "kspace": keras.KerasTensor((batch, coils, *space), "complex64"),
+            "mask": keras.KerasTensor((batch, 1, *space), "float32"),
+            "sensitivity_maps": keras.KerasTensor((batch, coils, *space), "complex64"),
+        }
 
     def _sample(self, kspace, batch):
         return scale(kspace, batch["mask"])

@@ -67,7 +67,8 @@ def drawn(monkeypatch, path, example):
     )
     write_figure(path, example)
     axes = [axis for axis in figures[0].axes if axis.images]
-    return figures[0], {axis.get_title().split("\n")[0]: axis for axis in axes}, [a for a in axes if not a.get_title()]
+    titled = {axis.get_title().split("\n")[0]: axis for axis in axes if axis.get_title()}
+    return figures[0], titled, [axis for axis in axes if not axis.get_title()]
 
 
 def test_figure_shows_images_on_one_scale_and_errors_on_another(rng, tmp_path, monkeypatch):
@@ -91,9 +92,8 @@ def test_figure_shows_images_on_one_scale_and_errors_on_another(rng, tmp_path, m
 
 def test_cells_of_a_figure_keep_the_shape_of_the_image_and_do_not_overlap(rng, tmp_path, monkeypatch):
     figure, _, _ = drawn(monkeypatch, tmp_path / "figure.png", make_example(rng, size=(21, 34)))
-    boxes = [axis.get_position().transformed(figure.dpi_scale_trans.frozen()) for axis in figure.axes]
     width, height = figure.get_size_inches()
-    inches = [(b.x0 * width / figure.dpi, b.y0 * height / figure.dpi, b.x1 * width / figure.dpi, b.y1 * height / figure.dpi) for b in boxes]  # fmt: skip
+    inches = [axis.get_position().extents * (width, height, width, height) for axis in figure.axes]
     for x0, y0, x1, y1 in inches[:4]:
         np.testing.assert_allclose((y1 - y0) / (x1 - x0), 21 / 34, rtol=1e-6)
     for i, a in enumerate(inches):
@@ -140,7 +140,9 @@ def test_names_from_files_are_plain_text_in_the_report(rng, tmp_path):
     result = make_evaluation(rng, NASTY, dataset=NASTY, failures=[Failure(NASTY, f"{NASTY}: <b>bad</b>")])
     result.presets[1].name = NASTY
     result.masks[NASTY] = result.masks.pop("pdnet")
-    result.rows[1] = Row(NASTY, NASTY, NASTY, 0.01, 33.3, 0.9, 1.5, 12, 4.0)
+    for volume, contrast in ((NASTY, NASTY), ("other.h5", "T1w")):
+        result.rows += [Row(volume, contrast, name, 0.01, 33.3, 0.9, 1.5, 12, 4.0) for name in ("zero-filled", NASTY)]
+    del result.rows[:2]
     page = Page(write_report(tmp_path / "report.html", [result], write_figures(tmp_path, result)))
     assert "script" not in page.tags
     # Data set, group heading, volumes (2) with contrast and model, skipped, caption, tables, model card.

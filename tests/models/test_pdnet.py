@@ -31,7 +31,7 @@ def test_equals_the_recorded_network(reference, case, arguments):
     model = PDNet(num_iterations=3, num_primal=3, num_dual=2, num_filters=8, **arguments)
     model.build()
     model.set_weights(weights)
-    image = model.predict(recorded_batch(folder / "io.npz"), verbose=0)
+    image = model(recorded_batch(folder / "io.npz"))
     with np.load(folder / "io.npz") as io:
         assert relative_error(image, io["output_complex"][..., 0]) < 1e-5
 
@@ -41,7 +41,7 @@ def test_order_of_coils_does_not_matter(rng):
     batch, _ = acquire(rng, coils=3, maps=True)
     turned = {key: value[:, [2, 0, 1]] if key != "mask" else value for key, value in batch.items()}
     assert relative_error(turned["kspace"], batch["kspace"]) > 0.1
-    assert relative_error(model.predict(turned, verbose=0), model.predict(batch, verbose=0)) < 1e-5
+    assert relative_error(model(turned), model(batch)) < 1e-5
 
 
 def test_without_dual_networks_fully_sampled_coils_equal_their_combination(rng):
@@ -53,7 +53,7 @@ def test_without_dual_networks_fully_sampled_coils_equal_their_combination(rng):
     for batch in (single, multi):
         batch["kspace"] = np.asarray(model.physics.coil_kspace(image, batch))
         batch["mask"] = everything
-    assert relative_error(model.predict(multi, verbose=0), model.predict(single, verbose=0)) < 1e-5
+    assert relative_error(model(multi), model(single)) < 1e-5
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def test_equals_the_recorded_network(reference, case, penultimate_activation):
     model = UNet((4, 8, 16, 32), crop=(64, 48), penultimate_activation=penultimate_activation)
     model.build()
     model.set_weights(read_checkpoint(folder / "unet" / "checkpoint.h5"))
-    image = model.predict(recorded_batch(folder / "unet" / "io.npz"), verbose=0)
+    image = model(recorded_batch(folder / "unet" / "io.npz"))
     with np.load(folder / case / "io.npz") as io:
         assert relative_error(image, io["output_denormalized"]) < 1e-5
 
@@ -26,11 +26,11 @@ def test_equals_the_recorded_network(reference, case, penultimate_activation):
 def test_image_scales_with_the_data_and_has_no_phase(rng):
     model = UNet((3, 4))
     batch, _ = acquire(rng)
-    image = model.predict(batch, verbose=0)
+    image = np.asarray(model(batch))
     assert not np.any(image.imag)
     for factor in (1e-6, 1e4):
-        scaled = model.predict({**batch, "kspace": np.float32(factor) * batch["kspace"]}, verbose=0)
-        assert relative_error(scaled / factor, image) < 1e-3
+        scaled = model({**batch, "kspace": np.float32(factor) * batch["kspace"]})
+        assert relative_error(np.asarray(scaled) / factor, image) < 1e-3
 
 
 def test_coils_are_combined_before_the_network(rng):
@@ -41,7 +41,7 @@ def test_coils_are_combined_before_the_network(rng):
     for batch in (single, multi):
         batch["kspace"] = np.asarray(model.physics.coil_kspace(image, batch))
         batch["mask"] = everything
-    assert relative_error(model.predict(multi, verbose=0), model.predict(single, verbose=0)) < 1e-5
+    assert relative_error(model(multi), model(single)) < 1e-5
 
 
 def test_crop_larger_than_the_image_is_an_error(rng):

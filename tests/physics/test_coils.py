@@ -8,7 +8,7 @@ from mri_zoo.physics.coils import estimate_sensitivity_maps, normalize_maps, roo
 
 
 def test_root_sum_of_squares_equals_fastmri(reference):
-    with np.load(reference / "pytorch" / "fastmri_fft_complex.npz") as recorded:
+    with np.load(reference / "pytorch" / "numeric" / "fastmri_fft_complex.npz") as recorded:
         combined = root_sum_of_squares(recorded["cx"], axis=0)
         np.testing.assert_allclose(combined, recorded["rss_complex"], rtol=1e-6)
 
@@ -40,7 +40,7 @@ def test_maps_have_unit_norm_where_there_is_signal(rng, unit):
 )
 def test_estimated_maps_equal_the_recorded_ones(reference, case, fraction):
     """The recorded k-space is zero from four lines beyond the window on."""
-    with np.load(reference / "tensorflow" / "smaps.npz") as recorded:
+    with np.load(reference / "tensorflow" / "numeric" / "smaps.npz") as recorded:
         kspace, expected = recorded[f"{case}__kspace"], recorded[f"{case}__smaps_every_8th_row"]
     estimate = estimate_sensitivity_maps(kspace, fraction)
     np.testing.assert_allclose(np.asarray(estimate)[:, :, ::8], expected, atol=1e-5)
