@@ -307,8 +307,10 @@ def _band_matrix(size, weights, dtype):
 
 
 def _halve(images):
-    """Means of 2 x 2 pixels; "same" repeats the last row or column of an odd side."""
-    return ops.average_pool(images[..., None], 2, 2, "same")[..., 0]
+    """Means of 2 x 2 pixels, of the last row or column alone where a side is odd."""
+    even = all(side is not None and side % 2 == 0 for side in images.shape[1:])
+    padding = "valid" if even else "same"  # which would do for both, but takes XLA seconds to compile
+    return ops.average_pool(images[..., None], 2, 2, padding)[..., 0]
 
 
 def _divide_by_range(y_true, y_pred, data_range):

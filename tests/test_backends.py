@@ -124,7 +124,9 @@ def test_other_backends_need_no_tensorflow_and_give_its_numbers(recorded, tmp_pa
 
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed: pip install mri-zoo[{backend}]")
-    results = run("run_without_tensorflow", recorded, tmp_path, KERAS_BACKEND=backend, JAX_PLATFORMS="cpu")
+    quick_compilation = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    environment = {"KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": quick_compilation}
+    results = run("run_without_tensorflow", recorded, tmp_path, **environment)
     assert results["backend"] == backend
     assert not results["tensorflow_was_imported"]
     for name in ("unet", "pdnet"):

@@ -17,6 +17,8 @@ class ReconstructionModel(keras.Model):
         physics: the acquisition, `Cartesian()` by default.
     """
 
+    build_size = 32  # height and width of the image for which `build` creates the weights; a model may need more
+
     def __init__(self, physics=None, **kwargs):
         # Inputs keep their precision: under mixed precision the Fourier transforms stay float32.
         super().__init__(autocast=False, **kwargs)
@@ -24,9 +26,9 @@ class ReconstructionModel(keras.Model):
 
     def build(self, input_shape=None):
         """Create all weights. The model knows its own inputs, so `input_shape` is not needed."""
-        # Keras would trace `call` with float32 placeholders, fail on complex k-space, and only warn. On PyTorch it would
-        # run the model on 83 images of 83 coils where a size is left open: hence a small batch of known sizes.
-        self.compute_output_spec(self.physics.batch_spec(batch=1, coils=2, size=32))
+        # Keras would trace `call` with float32 placeholders, fail on complex k-space, and only warn. Where a size is
+        # left open it would run the model on 83 images of 83 coils on PyTorch: hence a small batch of known sizes.
+        self.compute_output_spec(self.physics.batch_spec(batch=1, coils=2, size=self.build_size))
         self.built = True
 
     def build_from_config(self, config):

@@ -32,6 +32,8 @@ class UNet(ReconstructionModel):
         super().__init__(**kwargs)
         self.num_filters, self.num_convolutions = tuple(num_filters), num_convolutions
         self.crop, self.penultimate_activation = None if crop is None else tuple(crop), penultimate_activation
+        if self.crop is not None:
+            self.build_size = max(self.crop)
         self.network = UNetBlock(
             1, num_filters, num_convolutions, penultimate_activation=penultimate_activation, dtype=self.dtype_policy
         )

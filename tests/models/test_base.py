@@ -21,6 +21,7 @@ LEARNED = {
         {"num_iterations": 2, "num_primal": 1, "num_filters": 4, "primal_only": True, "buffers": "adjoint"},
     ),
 }
+TRAINED = ["unet", "pdnet"]  # one of each class, where a test takes long
 MODELS = {**LEARNED, "zero_filled": (ZeroFilled, {})}
 
 
@@ -106,7 +107,7 @@ def test_every_weight_has_a_finite_gradient(rng, name):
         assert np.all(np.isfinite(gradient)) and np.any(gradient), weight.path
 
 
-@pytest.mark.parametrize("name", LEARNED)
+@pytest.mark.parametrize("name", TRAINED)
 def test_fit_lowers_the_loss_and_saves_all_that_training_needs(rng, name, tmp_path):
     model = create(name)
     batch, image = acquire(rng)
@@ -160,7 +161,7 @@ def test_weights_of_another_number_of_cascades_are_an_error(tmp_path, in_file, i
         np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("name", LEARNED)
+@pytest.mark.parametrize("name", TRAINED)
 def test_mixed_precision_keeps_complex_numbers_whole(rng, name, policy, tmp_path):
     batch, image = acquire(rng, coils=2, maps=True)
     exact = create(name)
