@@ -16,7 +16,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markdown import Markdown
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 app = typer.Typer(
@@ -213,7 +212,7 @@ def _finish(results, output):
     from mri_zoo.evaluation.tables import markdown_report
 
     for result in results:
-        console.print(Markdown(markdown_report(result)))
+        console.print(markdown_report(result), markup=False, highlight=False, soft_wrap=True)
     console.print(f"written to {output}", highlight=False, soft_wrap=True)
     if any(result.failures for result in results):
         raise typer.Exit(1)
@@ -223,7 +222,8 @@ def _finish(results, output):
 def _bar():
     """A progress bar as a function of (done, total, text)."""
     columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    errors = Console(stderr=True)
+    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task("starting", total=None)
         yield lambda done, total, text: bar.update(task, completed=done, total=total, description=text)
 

@@ -315,6 +315,7 @@ def _halve(images):
 
 def _divide_by_range(y_true, y_pred, data_range):
     """Both images over `data_range`, which keeps the products of squares below within float32 for any unit."""
+    y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
     data_range = ops.reshape(ops.cast(data_range, y_true.dtype), (-1, 1, 1))
     data_range = ops.where(data_range > 0, data_range, 1.0)
     return y_true / data_range, y_pred / data_range
@@ -327,7 +328,8 @@ def _positive_power(base, exponent):
 
 
 def _normalized_error(y_true, y_pred, size):
-    error = y_pred - y_true
+    y_true = ops.convert_to_tensor(y_true)
+    error = ops.subtract(y_pred, y_true)
     norms = [ops.sum(size(ops.real(x))) + ops.sum(size(ops.imag(x))) for x in (error, y_true)]
     return ops.divide_no_nan(*norms)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from mri_zoo.data.files import ImageFile, open_volume
+from mri_zoo.data.files import ImageFile, NIfTIFile, open_hdf5, open_volume
 from mri_zoo.data.volume import DataError
 
 _ENDINGS = (".h5", ".hdf5", ".nii", ".nii.gz")
@@ -51,13 +51,12 @@ def check_folder(folder, progress=None):
 
 def _sources(path):
     """The volumes of a file: one, or each stack of magnitude images of an HDF5 file without k-space."""
+    stacks = []
     if h5py.is_hdf5(path):
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path) as file:
             stacks = [name for name, item in file.items() if isinstance(item, h5py.Dataset) and item.ndim == 3]
             stacks = stacks if "kspace" not in file else []
-        if stacks:
-            return [ImageFile(path, name) for name in stacks]
-    return [open_volume(path)]
+    return [ImageFile(path, name) for name in stacks] or [open_volume(path)]
 
 
 def _describe(source):
@@ -77,13 +76,8 @@ def _describe(source):
     elif not columns.all():
         parts.append(f"{np.count_nonzero(~columns)} of {info.width} columns are empty, but it has no `mask`")
     parts.append("with a reference" if info.target_size else "without a reference")
-    kind = (
-        "oasis"
-        if info.num_coils == 1 and not hasattr(source, "dataset") and not source.path.suffix == ".h5"
-        else "fastmri"
-    )
-    if hasattr(source, "dataset"):
+    if isinstance(source, ImageFile):
         parts.append(f"use: mri-zoo reconstruct --images {source.dataset}")
     else:
-        parts.append(f"use: mri-zoo evaluate --dataset {kind}")
+        parts.append(f"use: mri-zoo evaluate --dataset {'oasis' if isinstance(source, NIfTIFile) else 'fastmri'}")
     return ", ".join(parts)

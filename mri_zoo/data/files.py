@@ -58,7 +58,7 @@ class FastMRIFile:
 
     def __init__(self, path):
         self.path = Path(path)
-        with _open_hdf5(self.path) as file:
+        with open_hdf5(self.path) as file:
             kspace = _dataset(
                 file, "kspace", "complex", (3, 4), "(slice, coil, height, width) or (slice, height, width)"
             )
@@ -95,7 +95,7 @@ class FastMRIFile:
         """
         info, slices = self.info, _checked_slices(self.path, slices, self.info.num_slices)
         target = None
-        with _open_hdf5(self.path) as file:
+        with open_hdf5(self.path) as file:
             shape = len(slices), info.num_coils, info.height, info.width
             kspace = _read_slices(file, "kspace", slices, np.empty(shape, np.complex64))
             if info.target_size is not None:
@@ -199,7 +199,7 @@ class ImageFile(MagnitudeFile):
 
     def __init__(self, path, dataset, phase_seed=None):
         self.path, self.dataset, self.phase_seed = Path(path), dataset, phase_seed
-        with _open_hdf5(self.path) as file:
+        with open_hdf5(self.path) as file:
             num_slices, height, width = _dataset(file, dataset, "real", (3,), "(slice, height, width)").shape
             self.info = VolumeInfo(
                 name=self.path.name,
@@ -214,7 +214,7 @@ class ImageFile(MagnitudeFile):
 
     def _magnitude(self, slices):
         images = np.empty((len(slices), self.info.height, self.info.width), np.float32)
-        with _open_hdf5(self.path) as file:
+        with open_hdf5(self.path) as file:
             return np.abs(_read_slices(file, self.dataset, slices, images))
 
 
@@ -268,7 +268,8 @@ def find_volumes(root, kind):
 
 
 @contextlib.contextmanager
-def _open_hdf5(path):
+def open_hdf5(path):
+    """An open HDF5 file, for a `with` statement, in which every fault of the file becomes a `DataError`."""
     if not path.is_file():
         raise DataError(f"{path}: no such file; expected an HDF5 file.")
     if not h5py.is_hdf5(path):

@@ -63,6 +63,16 @@ def list_models():
     return lines
 
 
+def presets_table():
+    """The lines of a Markdown table of the bundled presets with their measured quality, for README."""
+    rows = []
+    for file in sorted(bundled_folder().glob("*/metadata.json")):
+        metadata = _read_json(file)
+        link = f"[{file.parent.name}](weights/{file.parent.name}/README.md)"
+        rows += [{"preset": link, "parameters": f"{metadata['parameters']:,}", **row} for row in metadata["quality"]]
+    return _table(rows)
+
+
 def load(name):
     """The trained model of this name; its `preset` attribute tells scaling, sampling and the card's metadata.
 

@@ -154,8 +154,8 @@ def test_bad_recipe_files_are_refused(tmp_path):
     (tmp_path / "empty.py").write_text("recipe = 3")
     with pytest.raises(DataError, match="defines no dict called `recipe`"):
         load_recipe(tmp_path / "empty.py")
-    (tmp_path / "typo.py").write_text("recipe = {'modle': 1}")
-    with pytest.raises(ValueError, match="did you mean `model`"):
+    (tmp_path / "typo.py").write_text("recipe = {'leaning_rate': 1}")
+    with pytest.raises(ValueError, match="did you mean `learning_rate`"):
         load_recipe(tmp_path / "typo.py")
 
 
