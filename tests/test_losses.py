@@ -317,7 +317,7 @@ def test_complex_images_are_refused(rng):
 
 
 SOME = (
-    "compound_loss_equals_the_recording and not odd or loss_of_direct or hfen_equals or kspace_errors_equal "
+    "opposite_contrast or loss_of_direct or hfen_equals and l1-True or kspace_errors_equal "
     "or volume_a_batch or addons and warmup_weight_decay and not double or bit_equally"
 )
 

@@ -154,7 +154,7 @@ def test_validation_during_fit(rng):
     target, image = volumes(rng)
     darker = keras.layers.Dense(14, use_bias=False, kernel_initializer=keras.initializers.Identity(0.9))
     model = keras.Sequential([keras.Input((19, 14)), darker])
-    model.compile(loss="mae", metrics=[metric() for metric, _ in SLICES + VOLUMES], run_eagerly=True)
+    model.compile(loss="mae", metrics=[metric() for metric, _ in SLICES + VOLUMES])
     logs = model.evaluate(image, target, batch_size=4, return_dict=True, verbose=0)
     for metric, function in VOLUMES:
         expected = function(target, 0.9 * image)
