@@ -81,13 +81,20 @@ def _sampling(source):
     sampled = np.zeros((info.height, info.width), bool)
     for index in range(info.num_slices):
         sampled |= np.any(source.read([index]).kspace[0] != 0, axis=0)
-    first, stop = info.padding
-    if sampled[:, first:stop].all() or not sampled.any():
+    rows, columns = sampled.any(axis=1), sampled.any(axis=0)
+    # Empty lines around all sampled ones are padding.
+    inside = sampled[_extent(rows), _extent(columns)]
+    if inside.all():
         return None
-    columns = sampled.any(axis=0)
     if np.array_equal(sampled, np.broadcast_to(columns, sampled.shape)):
         return columns[None].astype(np.float32)
     return sampled.astype(np.float32)
+
+
+def _extent(lines):
+    """The slice from the first to the last line that is sampled; nothing where none is."""
+    found = np.flatnonzero(lines)
+    return slice(found[0], found[-1] + 1) if len(found) else slice(0)
 
 
 def _write(path, name, image, scan, preset):
