@@ -27,7 +27,7 @@ def main():
     parser.add_argument("--slices", type=int, default=24, help="slices of each volume")
     parser.add_argument("--repeats", type=int, default=3, help="the best of so many passes is printed")
     options = parser.parse_args()
-    heading = ("data", "h5py alone", "pipeline", "ratio", "without reference", "ratio", "PDNet training")
+    heading = ("data", "h5py alone", "pipeline", "ratio", "stored reference", "ratio", "PDNet training")
     print("| " + " | ".join(heading) + " |\n|" + " --- |" * len(heading))
     for coils, slices in [(1, options.slices), (15, max(options.slices // 4, 1))]:
         with tempfile.TemporaryDirectory() as folder:
