@@ -1,21 +1,34 @@
 """Time and peak memory of each model on one slice: `python benchmarks/models.py --help`.
 
-The peer, measured in the same process, is the model's own convolutions as one plain Keras chain on tensors of the same
-sizes: what no implementation of the network can avoid. Peak memory is of a process that runs this model alone.
+Two peers take turns with the model: its own convolutions as one plain Keras chain on tensors of the same sizes, which
+no implementation of the network can avoid, and the predecessor's published code, where `--peers` names a folder with a
+clone of it. Peak memory is of a process that has run this model alone.
 """
 
 import argparse
 import multiprocessing
 import os
 import resource
-import statistics
 import time
 
+import peers
+
+# Our class, its arguments, and the predecessor's function and arguments.
 ARCHITECTURES = {
-    "UNet": {},
-    "PDNet": {},
-    "PDNet (primal only)": {"primal_only": True},
+    "UNet": ("UNet", {}, None, {}),
+    "PDNet": ("PDNet", {}, "pdnet.pdnet", {}),
+    "PDNet (primal only)": ("PDNet", {"primal_only": True}, "pdnet.pdnet", {"primal_only": True}),
 }
+HEADINGS = (
+    "model",
+    "parameters",
+    "forward",
+    "of its convolutions",
+    "of the predecessor's",
+    "training step",
+    "of the predecessor's",
+    "peak memory",
+)
 
 
 def main():
@@ -24,12 +37,12 @@ def main():
     parser.add_argument("--height", type=int, default=640)
     parser.add_argument("--width", type=int, default=368)
     parser.add_argument("--coils", type=int, default=1)
-    parser.add_argument("--runs", type=int, default=5, help="timed runs of each kind; the median is printed")
+    parser.add_argument("--runs", type=int, default=7, help="timed rounds; the fastest of each kind is printed")
+    parser.add_argument("--peers", metavar="FOLDER", help="holds a clone of the predecessor, see benchmarks/peers.py")
     parser.add_argument("--model", choices=list(ARCHITECTURES), help="this model only")
     options = parser.parse_args()
     print(f"{options.height} x {options.width}, {options.coils} coil(s), batch of 1, {os.cpu_count()} cores")
-    heading = ("model", "parameters", "forward", "convolutions", "ratio", "training step", "peak memory")
-    print("| " + " | ".join(heading) + " |\n|" + " --- |" * len(heading))
+    print("| " + " | ".join(HEADINGS) + " |\n|" + " --- |" * len(HEADINGS))
     for name in [options.model] if options.model else ARCHITECTURES:
         # A process of its own for each model: only so is its peak memory its own.
         with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -39,35 +52,56 @@ def main():
 def measure(name, options):
     """The cells of one row."""
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"  # what `tf.keras` is, in the predecessor's code; ours is `keras`
     import keras
     import numpy as np
 
     from mri_zoo import models
 
+    architecture, arguments, peer_builder, peer_arguments = ARCHITECTURES[name]
     rng = np.random.default_rng(0)
     shape = (1, options.coils, options.height, options.width)
     kspace = (rng.normal(size=shape) + 1j * rng.normal(size=shape)).astype("complex64")
     batch = {"kspace": kspace, "mask": np.ones((1, 1, 1, options.width), "float32")}
     target = np.ones((1, options.height, options.width), "float32")
-    model = getattr(models, name.split()[0])(**ARCHITECTURES[name])
+    model = getattr(models, architecture)(**arguments)
     model.compile("adam", "mae")
-    forward = _median(lambda: model.predict_on_batch(batch), options.runs)
-    bare = _convolutions_alone(keras, model, batch)
-    alone = _median(lambda: bare.predict_on_batch(np.zeros((1, 1, 1, 1), "float32")), options.runs)
-    step = _median(lambda: model.train_on_batch(batch, target), options.runs)
+    model.predict_on_batch(batch)
+    model.train_on_batch(batch, target)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+    alone = convolutions_alone(keras, model, batch)
+    forward = {
+        "ours": lambda: model.predict_on_batch(batch),
+        "convolutions": lambda: alone.predict_on_batch(np.zeros((1, 1, 1, 1), "float32")),
+    }
+    step = {"ours": lambda: model.train_on_batch(batch, target)}
+    peer = None
+    if peer_builder and options.coils == 1:
+        size = (options.height, options.width, 1)
+        peer = peers.predecessor(options.peers, peer_builder, input_size=size, **peer_arguments)
+    if peer is not None:
+        inputs = peers.predecessor_inputs(batch)
+        forward["predecessor"] = lambda: peer.predict_on_batch(inputs)
+        step["predecessor"] = lambda: peer.train_on_batch(inputs, target[..., None])
+    forward, step = (fastest(functions, options.runs) for functions in (forward, step))
     return (
         name,
         f"{model.count_params():,}",
-        f"{1e3 * forward:.0f} ms",
-        f"{1e3 * alone:.0f} ms",
-        f"{forward / alone:.2f}",
-        f"{1e3 * step:.0f} ms",
+        f"{1e3 * forward['ours']:.0f} ms",
+        _ratio(forward, "convolutions"),
+        _ratio(forward, "predecessor"),
+        f"{1e3 * step['ours']:.0f} ms",
+        _ratio(step, "predecessor"),
         f"{peak:.1f} GiB",
     )
 
 
-def _convolutions_alone(keras, model, batch):
+def _ratio(times, peer):
+    return f"{times['ours'] / times[peer]:.2f} x {1e3 * times[peer]:.0f} ms" if peer in times else ""
+
+
+def convolutions_alone(keras, model, batch):
     """A model that runs the same convolutions, each on zeros of the size that it sees in `model`."""
     calls = []
 
@@ -94,14 +128,17 @@ def _convolutions_alone(keras, model, batch):
     return Convolutions()
 
 
-def _median(function, runs):
-    function()
-    times = []
-    for _ in range(runs):
-        start = time.perf_counter()
+def fastest(functions, runs):
+    """Seconds of each function's fastest call; they take turns, so that a busy machine slows all of them alike."""
+    times = {name: [] for name in functions}
+    for function in functions.values():
         function()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+    for _ in range(runs):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            function()
+            times[name].append(time.perf_counter() - start)
+    return {name: min(found) for name, found in times.items()}
 
 
 if __name__ == "__main__":

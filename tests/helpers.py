@@ -56,3 +56,16 @@ def recorded_batch(path):
     """The inputs of a recorded single-coil case."""
     with np.load(path) as io:
         return {"kspace": io["kspace"][:, None, ..., 0], "mask": io["mask"][:, None].astype("float32")}
+
+
+def image_by_image(kernel, *num_images):
+    """A published first kernel, which sees all real parts before all imaginary ones, for the zoo's order of channels.
+
+    The zoo's unrolled networks see each group of images (the buffer, then what the operators add) on its own: its real
+    parts, then its imaginary parts.
+    """
+    total, order, start = sum(num_images), [], 0
+    for n in num_images:
+        order += [*range(start, start + n), *range(total + start, total + start + n)]
+        start += n
+    return kernel[:, :, order]

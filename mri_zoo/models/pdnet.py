@@ -3,16 +3,17 @@
 import keras
 from keras import ops
 
-from mri_zoo.layers.convnet import ComplexNet, ConvNet, apply_per_coil
+from mri_zoo.layers.convnet import ConvNet, apply_per_coil
 from mri_zoo.models.base import ReconstructionModel
+from mri_zoo.physics.complex import read_buffer, stack_buffers, to_channels
 
 
 @keras.saving.register_keras_serializable("mri_zoo")
 class PDNet(ReconstructionModel):
     """Learned primal-dual reconstruction: the proximal operators of the PDHG algorithm are small convolutional nets.
 
-    With the image (primal) buffer x of `num_primal` and the k-space (dual) buffer h of `num_dual` complex channels,
-    each iteration computes::
+    With an image (primal) buffer x of `num_primal` and a k-space (dual) buffer h of `num_dual` complex channels, each
+    iteration computes::
 
         h <- h + net_dual([h, A x_i, y])
         x <- x + net_primal([x, A^H h_0])
@@ -56,12 +57,8 @@ class PDNet(ReconstructionModel):
         self.primal_nets = [self._network(num_primal) for _ in range(num_iterations)]
         self.dual_nets = [] if primal_only else [self._network(num_dual) for _ in range(num_iterations)]
 
-    def _network(self, num_outputs):
-        return ComplexNet(
-            ConvNet(2 * num_outputs, self.num_filters, num_convolutions=2, dtype=self.dtype_policy),
-            residual=True,
-            dtype=self.dtype_policy,
-        )
+    def _network(self, num_buffers):
+        return ConvNet(2 * num_buffers, self.num_filters, num_convolutions=2, dtype=self.dtype_policy)
 
     def call(self, batch):
         """The reconstructed image, (batch, height, width) complex64."""
@@ -70,22 +67,21 @@ class PDNet(ReconstructionModel):
         primal, dual = self._initial_buffers(batch)
         read = 1 if self.buffers == "zeros" else 0
         for i in range(self.num_iterations):
-            expected = self.physics.forward(primal[..., read], batch)
+            expected = self.physics.forward(read_buffer(primal, read), batch)
             if self.primal_only:
                 residual = expected - measured
             else:
-                stacked = ops.concatenate([dual, expected[..., None], measured[..., None]], axis=-1)
-                dual = apply_per_coil(self.dual_nets[i], stacked)
-                residual = dual[..., 0]
+                dual = _add(dual, apply_per_coil(self.dual_nets[i], stack_buffers(dual, expected, measured)))
+                residual = read_buffer(dual, 0)
             back_projected = self.physics.adjoint(residual, batch)
-            primal = self.primal_nets[i](ops.concatenate([primal, back_projected[..., None]], axis=-1))
-        return primal[..., 0]
+            primal = _add(primal, self.primal_nets[i](stack_buffers(primal, back_projected)))
+        return read_buffer(primal, 0)
 
     def _initial_buffers(self, batch):
         image, kspace = self.physics.adjoint(batch["kspace"], batch), batch["kspace"]
         if self.buffers == "zeros":
             image, kspace = ops.zeros_like(image), ops.zeros_like(kspace)
-        return ops.stack([image] * self.num_primal, axis=-1), ops.stack([kspace] * self.num_dual, axis=-1)
+        return (to_channels(ops.stack([x] * n, axis=-1)) for x, n in ((image, self.num_primal), (kspace, self.num_dual)))
 
     def get_config(self):
         """The constructor's arguments."""
@@ -98,3 +94,7 @@ class PDNet(ReconstructionModel):
             "primal_only": self.primal_only,
             "buffers": self.buffers,
         }
+
+
+def _add(buffers, update):
+    return buffers + ops.cast(update, "float32")  # the networks may run in a lower precision

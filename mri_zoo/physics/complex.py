@@ -25,8 +25,7 @@ def from_real(x):
 
 def scale(x, factor):
     """The complex tensor `x` times the real tensor or number `factor`, broadcast."""
-    factor = ops.cast(factor, "float32")
-    return from_parts(ops.real(x) * factor, ops.imag(x) * factor)
+    return x * from_real(ops.cast(factor, "float32"))
 
 
 def to_channels(x):
@@ -38,3 +37,18 @@ def from_channels(x):
     """Float (..., 2 channels) to complex64 (..., channels), the inverse of `to_channels`."""
     real, imaginary = ops.split(x, 2, axis=-1)
     return from_parts(real, imaginary)
+
+
+def stack_buffers(channels, *images):
+    """Append complex images (...) to real channels (..., n): each adds its real part, then its imaginary part.
+
+    Unrolled networks keep their complex buffers as real channels, of which an operator reads one at a time: conversion
+    of whole buffers in every iteration would cost a third of the convolutions' time.
+    """
+    parts = [part[..., None] for image in images for part in (ops.real(image), ops.imag(image))]
+    return ops.concatenate([channels, *parts], axis=-1)
+
+
+def read_buffer(channels, index):
+    """Complex channel `index` of (..., 2 n) real channels as `to_channels` lays them out: (...) complex64."""
+    return from_parts(channels[..., index], channels[..., channels.shape[-1] // 2 + index])

@@ -6,6 +6,7 @@ A recipe file defines `recipe`, a dict with these keys:
 name                    the training's, and of the preset that it makes
 model                   class of `mri_zoo.models`
 model_arguments         dict of its constructor's arguments; {} by default
+initial_weights         preset (name or folder) whose weights the training starts from; random ones by default
 sources                 function (root, split) -> list of `VolumeSource`s; split is "train" or "validation"
 root                    folder given to `sources`
 mask                    a mask of `mri_zoo.data.sampling`
@@ -42,6 +43,7 @@ from mri_zoo.metrics import SlicePSNR, SliceSSIM
 REQUIRED = ("name", "model", "sources", "root", "mask", "epochs")
 DEFAULTS = {
     "model_arguments": {},
+    "initial_weights": None,
     "scaling": ConstantScaling(),
     "train_options": {},
     "validation_options": {},

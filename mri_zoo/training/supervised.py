@@ -13,7 +13,7 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from mri_zoo.data.prepared import PreparedBatches, write_batches
 from mri_zoo.data.volume import DataError
-from mri_zoo.presets.registry import save_preset
+from mri_zoo.presets.registry import load_preset, save_preset
 from mri_zoo.training.recipes import make_optimizer
 
 
@@ -38,7 +38,7 @@ def train(recipe, output, resume=False, prepared=None, report=print, verbose=0):
     Raises:
         FileExistsError: if `output` holds a training and `resume` is False.
         DataError: if there is nothing to train on.
-        ValueError: if the recipe's `monitor` is never measured.
+        ValueError: if the recipe's `monitor` is never measured, or `initial_weights` belong to another network.
     """
     output = Path(output)
     last, best, log = output / "last.weights.h5", output / "best.weights.h5", output / "log.csv"
@@ -48,8 +48,7 @@ def train(recipe, output, resume=False, prepared=None, report=print, verbose=0):
     data = _Prepared(recipe, prepared) if prepared else _Pipeline(recipe)
 
     keras.utils.set_random_seed(recipe["seed"])
-    model = recipe["model"](**recipe["model_arguments"])
-    model.build()
+    model = _initial_model(recipe)
     optimizer = make_optimizer(recipe, recipe["epochs"] * len(data.train(0)))
     model.compile(optimizer, recipe["loss"], metrics=recipe["metrics"])
     optimizer.build(model.trainable_variables)
@@ -83,6 +82,22 @@ def train(recipe, output, resume=False, prepared=None, report=print, verbose=0):
     _load_checkpoint(model, best)
     card = {"summary": recipe["name"], **recipe["card"]}
     save_preset(output / "preset" / recipe["name"], model, recipe["scaling"], recipe["mask"], card)
+    return model
+
+
+def _initial_model(recipe):
+    model = recipe["model"](**recipe["model_arguments"])
+    model.build()
+    if recipe["initial_weights"] is not None:
+        given = load_preset(recipe["initial_weights"]).model
+        shapes = [[weight.shape for weight in weights] for weights in (given.weights, model.weights)]
+        if type(given) is not type(model) or shapes[0] != shapes[1]:
+            raise ValueError(
+                f"`initial_weights` {recipe['initial_weights']!r} is a {type(given).__name__} of "
+                f"{given.count_params():,} parameters; the recipe's {type(model).__name__} has "
+                f"{model.count_params():,} in other shapes."
+            )
+        model.set_weights(given.get_weights())
     return model
 
 

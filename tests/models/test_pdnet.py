@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from helpers import acquire, read_checkpoint, recorded_batch, relative_error
+from helpers import acquire, image_by_image, read_checkpoint, recorded_batch, relative_error
 
 from mri_zoo.models import PDNet
 
@@ -28,6 +28,8 @@ def test_equals_the_recorded_network(reference, case, arguments):
     if case == "pdnet":  # a functional model: dual and primal nets alternate, six arrays each
         nets = [weights[i : i + 6] for i in range(0, len(weights), 6)]
         weights = sum(nets[1::2] + nets[::2], [])
+    for i in range(0, len(weights), 6):
+        weights[i] = image_by_image(weights[i], *((3, 1) if i < 18 else (2, 1, 1)))
     model = PDNet(num_iterations=3, num_primal=3, num_dual=2, num_filters=8, **arguments)
     model.build()
     model.set_weights(weights)
