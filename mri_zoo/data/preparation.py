@@ -1,6 +1,7 @@
 """From one slice of a volume to a model's input and target, in NumPy."""
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -71,13 +72,14 @@ def prepare_slice(kspace, target, mask, scaling, crop=None):
         raise ValueError(
             f"A mask of shape {mask.shape} does not fit k-space of {kspace.shape[-2:]}: expected (1 or height, width)."
         )
-    kspace = kspace * mask
+    kspace = np.multiply(kspace, mask, out=_aligned_empty(kspace.shape, np.complex64))
     factor = scaling(kspace)
-    inputs = {"kspace": kspace * np.float32(factor), "mask": mask[None]}
+    kspace *= np.float32(factor)
+    inputs = {"kspace": kspace, "mask": mask[None]}
     if target is not None:
         if crop is not None:
             target = center_crop(target, [min(have, want) for have, want in zip(target.shape, crop, strict=True)])
-        target = target * np.float32(factor)
+        target = np.multiply(target, np.float32(factor), out=_aligned_empty(target.shape, np.float32))
     return inputs, target, factor
 
 
@@ -104,3 +106,10 @@ def flip_and_rotate(kspace, rng):
     if rng.integers(2):
         images = images[..., ::-1]
     return fft2c(images), root_sum_of_squares(images)
+
+
+def _aligned_empty(shape, dtype):
+    """An empty array that TensorFlow takes over without a copy, which needs its start on a multiple of 64 bytes."""
+    buffer = np.empty(math.prod(shape) * np.dtype(dtype).itemsize + 64, np.uint8)
+    start = -buffer.ctypes.data % 64
+    return buffer[start : start + buffer.size - 64].view(dtype).reshape(shape)

@@ -81,7 +81,9 @@ class PDNet(ReconstructionModel):
         image, kspace = self.physics.adjoint(batch["kspace"], batch), batch["kspace"]
         if self.buffers == "zeros":
             image, kspace = ops.zeros_like(image), ops.zeros_like(kspace)
-        return (to_channels(ops.stack([x] * n, axis=-1)) for x, n in ((image, self.num_primal), (kspace, self.num_dual)))
+        return (
+            to_channels(ops.stack([x] * n, axis=-1)) for x, n in ((image, self.num_primal), (kspace, self.num_dual))
+        )
 
     def get_config(self):
         """The constructor's arguments."""

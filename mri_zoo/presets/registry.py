@@ -57,7 +57,8 @@ def list_models():
     for file in sorted(bundled_folder().glob("*/metadata.json")):
         metadata = _read_json(file)
         line = f"{metadata['summary']}; {metadata['parameters']:,} parameters"
-        for row in metadata.get("quality", [])[:1]:
+        if "quality" in metadata:
+            row = metadata["quality"][0]
             line += f"; {row['data']}: {row['PSNR (dB)']} dB (zero-filled {row['zero-filled PSNR (dB)']})"
         lines[file.parent.name] = line
     return lines

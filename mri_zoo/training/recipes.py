@@ -8,7 +8,7 @@ model                   class of `mri_zoo.models`
 model_arguments         dict of its constructor's arguments; {} by default
 initial_weights         preset (name or folder) whose weights the training starts from; random ones by default
 sources                 function (root, split) -> list of `VolumeSource`s; split is "train" or "validation"
-root                    folder given to `sources`
+root                    folder given to `sources`; None leaves it open, to be given with ``--set root=DIR``
 mask                    a mask of `mri_zoo.data.sampling`
 scaling                 a rule of `mri_zoo.data.preparation`; no scaling by default
 train_options           dict of further arguments of `mri_zoo.data.slices_of` (`slices`, `inner_slices`, ...)
@@ -40,8 +40,9 @@ from mri_zoo.data.preparation import ConstantScaling
 from mri_zoo.data.volume import DataError
 from mri_zoo.metrics import SlicePSNR, SliceSSIM
 
-REQUIRED = ("name", "model", "sources", "root", "mask", "epochs")
+REQUIRED = ("name", "model", "sources", "mask", "epochs")
 DEFAULTS = {
+    "root": None,
     "model_arguments": {},
     "initial_weights": None,
     "scaling": ConstantScaling(),

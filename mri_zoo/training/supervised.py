@@ -38,7 +38,7 @@ def train(recipe, output, resume=False, prepared=None, report=print, verbose=0):
     Raises:
         FileExistsError: if `output` holds a training and `resume` is False.
         DataError: if there is nothing to train on.
-        ValueError: if the recipe's `monitor` is never measured, or `initial_weights` belong to another network.
+        ValueError: if the recipe leaves `root` open, its `monitor` is never measured, or `initial_weights` belong to another network.
     """
     output = Path(output)
     last, best, log = output / "last.weights.h5", output / "best.weights.h5", output / "log.csv"
@@ -107,6 +107,8 @@ class _Pipeline:
     def __init__(self, recipe):
         from mri_zoo.data import pipeline  # TensorFlow is needed here only
 
+        if recipe["root"] is None:
+            raise ValueError(f"The recipe {recipe['name']} leaves `root` open; give it with `--set root=DIR`.")
         self.pipeline, self.recipe = pipeline, recipe
         self.sources = {split: recipe["sources"](recipe["root"], split) for split in ("train", "validation")}
 

@@ -228,6 +228,31 @@ def test_fastmri_damaged_chunk_is_an_error(tmp_path, rng):
         source.read([1])
 
 
+@pytest.mark.parametrize("options", [{"dtype": ">c8"}, {"chunks": (1, 3, 4, 5), "compression": "gzip"}])
+def test_fastmri_reads_every_storage_layout(tmp_path, kspace, options):
+    path = tmp_path / "file.h5"
+    with h5py.File(path, "w", userblock_size=512) as file:
+        file.create_dataset("kspace", data=kspace, **options)
+        file["reconstruction_rss"] = np.abs(kspace[:, 0])  # in one piece, behind the block
+    volume = FastMRIFile(path).read([3, 1])
+    np.testing.assert_array_equal(volume.kspace, kspace[[3, 1]])
+    np.testing.assert_array_equal(volume.target, np.abs(kspace[[3, 1], 0]))
+
+
+def test_fastmri_sees_a_file_that_was_replaced(write_h5, kspace):
+    source = FastMRIFile(write_h5(kspace=kspace))
+    write_h5({"acquisition": "moves the data"}, text=np.arange(9), kspace=2 * kspace)
+    np.testing.assert_array_equal(source.read().kspace, 2 * kspace)
+    write_h5(kspace=kspace[:2])
+    with pytest.raises(DataError, match="dataset `kspace` is not the one first seen there"):
+        source.read([0])
+
+
+def test_fastmri_takes_huge_finite_values(write_h5, kspace):
+    kspace[:] = 3e38
+    np.testing.assert_array_equal(FastMRIFile(write_h5(kspace=kspace)).read().kspace, kspace)
+
+
 @pytest.mark.parametrize("slices", [[4], [-1], [0, 99]])
 def test_slice_out_of_range(write_h5, write_nifti, kspace, slices):
     for source in (FastMRIFile(write_h5(kspace=kspace)), NIfTIFile(write_nifti(np.ones((5, 6, 4), np.float32)))):

@@ -86,6 +86,20 @@ def test_killed_and_resumed_equals_uninterrupted(finished, tmp_path):
         assert float(row["val_loss"]) == pytest.approx(float(other["val_loss"]), rel=1e-5)
 
 
+def test_training_starts_from_the_weights_of_a_preset(finished, tmp_path):
+    preset = finished / "preset" / "pdnet-blobs"
+    still = ["epochs=1", "learning_rate=0.0", f"initial_weights={preset}"]
+    model = train(load_recipe(RECIPE, still), tmp_path / "tuned", report=silent)
+    for ours, theirs in zip(model.get_weights(), load_preset(preset).model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_initial_weights_of_another_network_are_refused(finished, tmp_path):
+    other = [f"initial_weights={finished / 'preset' / 'pdnet-blobs'}", "model_arguments.num_filters=5"]
+    with pytest.raises(ValueError, match="`initial_weights` .* is a PDNet of .* parameters; the recipe's PDNet has"):
+        train(load_recipe(RECIPE, other), tmp_path / "run", report=silent)
+
+
 def test_patience_stops_a_training_that_no_longer_improves(tmp_path):
     lines = []
     recipe = load_recipe(RECIPE, ["learning_rate=0.0", "patience=1", "epochs=5"])
@@ -139,13 +153,17 @@ def test_overrides_reach_into_dicts_and_masks():
         ("mask.accelerations=2", "did you mean `acceleration`"),
         ("mask.acceleration=0.5", "`acceleration` must be >= 1"),
         ("schedule=steps", "`schedule` must be"),
-        ("root=None", "leaves `root` open"),
         ("epochs.more=1", "cannot reach"),
     ],
 )
 def test_bad_overrides_are_refused(override, message):
     with pytest.raises(ValueError, match=message):
         load_recipe(RECIPE, [override])
+
+
+def test_training_on_files_needs_a_root(tmp_path):
+    with pytest.raises(ValueError, match="leaves `root` open; give it with `--set root=DIR`"):
+        train(load_recipe(RECIPE, ["root=None"]), tmp_path / "run", report=silent)
 
 
 def test_bad_recipe_files_are_refused(tmp_path):
