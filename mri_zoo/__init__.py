@@ -8,7 +8,7 @@ _MODULES = (
     *("data", "evaluation", "layers", "losses", "metrics", "models"),
     *("optimizers", "physics", "presets", "training"),
 )
-_FUNCTIONS = {"list_models": "presets", "load": "presets", "load_preset": "presets", "save_preset": "presets"}
+_FUNCTIONS = dict.fromkeys(("import_checkpoint", "list_models", "load", "load_preset", "save_preset"), "presets")
 
 __all__ = [*_MODULES, *_FUNCTIONS, "__version__"]
 

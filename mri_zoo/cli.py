@@ -25,6 +25,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+weights = typer.Typer(help="Weights of other codebases.", no_args_is_help=True)
+app.add_typer(weights, name="weights")
 console = Console()
 
 
@@ -186,6 +188,29 @@ def check_data(folder: Annotated[Path, typer.Argument(help="Folder with scans, o
     console.print(f"{len(findings)} files, {bad} with problems", highlight=False)
     if bad:
         raise typer.Exit(1)
+
+
+@weights.command("import")
+def import_weights(
+    file: Annotated[Path, typer.Argument(help="Keras 2 HDF5, .safetensors, or PyTorch's .pt, .pth, .ckpt.")],
+    source: Annotated[str, typer.Option("--from", help="The codebase that wrote it, e.g. fastmri, direct.")],
+    architecture: Annotated[str, typer.Option(help="Which of its networks, by our class's name, e.g. VarNet.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the preset.")],
+    config: Annotated[
+        Path | None, typer.Option(help="JSON file of constructor arguments that the arrays do not tell.")
+    ] = None,
+    acceleration: Acceleration = None,
+    mask: MaskName = None,
+    center_fraction: CenterFraction = None,
+):
+    """Make a preset of a foreign checkpoint; the mask options say what it was trained with."""
+    _start()
+    from mri_zoo.presets.importers import import_preset
+
+    preset_mask = _chosen_mask([], mask, acceleration, center_fraction)
+    model = import_preset(file, source, architecture, output, config, preset_mask)
+    line = f"{type(model).__name__}, {model.count_params():,} parameters: preset {output}"
+    console.print(line, highlight=False, soft_wrap=True)
 
 
 def _presets(names):

@@ -1,6 +1,5 @@
 """What several test files share: random data, an acquisition in plain NumPy, and the recorded networks."""
 
-import h5py
 import numpy as np
 
 
@@ -45,27 +44,10 @@ def acquire(rng, size=(15, 13), coils=1, maps=False, full_height_mask=False, bat
     return (batch | {"sensitivity_maps": sensitivities.astype("complex64")} if maps else batch), image
 
 
-def read_checkpoint(path):
-    """The weights of a Keras 2 HDF5 file, in file order: there they are matched by position."""
-    with h5py.File(path) as file:
-        groups = [file[name] for name in file.attrs["layer_names"]]
-        return [group[name][()] for group in groups for name in group.attrs["weight_names"]]
-
-
 def recorded_batch(path):
-    """The inputs of a recorded single-coil case."""
+    """The inputs of a recorded case of the predecessor."""
     with np.load(path) as io:
-        return {"kspace": io["kspace"][:, None, ..., 0], "mask": io["mask"][:, None].astype("float32")}
-
-
-def image_by_image(kernel, *num_images):
-    """A published first kernel, which sees all real parts before all imaginary ones, for the zoo's order of channels.
-
-    The zoo's unrolled networks see each group of images (the buffer, then what the operators add) on its own: its real
-    parts, then its imaginary parts.
-    """
-    total, order, start = sum(num_images), [], 0
-    for n in num_images:
-        order += [*range(start, start + n), *range(total + start, total + start + n)]
-        start += n
-    return kernel[:, :, order]
+        if "smaps" not in io:
+            return {"kspace": io["kspace"][:, None, ..., 0], "mask": io["mask"][:, None].astype("float32")}
+        kspace, mask, maps = io["kspace"][..., 0], io["mask"].astype("float32"), io["smaps"]
+        return {"kspace": kspace, "mask": mask, "sensitivity_maps": maps}

@@ -20,7 +20,7 @@ LAYERS = [
 WITH_TENSORFLOW = ("mri_zoo/data/pipeline.py", "mri_zoo/data/builders/")
 TENSORFLOW = ("tensorflow", "tensorflow_datasets", "mri_zoo.data.pipeline", "mri_zoo.data.builders")
 # Keras has no constructor of complex tensors.
-PHYSICS_INSIDE_FUNCTIONS = {"mri_zoo/physics/complex.py": {"tensorflow"}}
+PHYSICS_INSIDE_FUNCTIONS = {f"mri_zoo/physics/{name}.py": {"tensorflow"} for name in ("complex", "fourier")}
 
 
 def violations(path, source):

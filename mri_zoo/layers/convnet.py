@@ -16,7 +16,7 @@ class ConvNet(keras.layers.Layer):
         num_outputs: channels of the last, linear convolution.
         num_filters: channels of the hidden convolutions.
         num_convolutions: hidden convolutions, at least 1.
-        activation: of the hidden convolutions.
+        activation: of the hidden convolutions: Keras's name, or the negative slope of a leaky ReLU.
     """
 
     def __init__(self, num_outputs, num_filters=32, num_convolutions=2, activation="relu", **kwargs):
@@ -83,7 +83,9 @@ class ComplexNet(keras.layers.Layer):
 
 
 def convolution(num_filters, kernel_size=3, activation=None, **kwargs):
-    """A same-padded 2-D convolution."""
+    """A same-padded 2-D convolution; `activation` is Keras's name, or a number: the negative slope of a leaky ReLU."""
+    if isinstance(activation, int | float):
+        activation = keras.layers.LeakyReLU(activation)
     return keras.layers.Conv2D(num_filters, kernel_size, padding="same", activation=activation, **kwargs)
 
 

@@ -19,7 +19,7 @@ class UNetBlock(keras.layers.Layer):
         num_outputs: output channels.
         num_filters: channels of each scale, finest first.
         num_convolutions: convolutions of each scale and direction.
-        activation: of all convolutions but the last.
+        activation: of all convolutions but the last: Keras's name, or the negative slope of a leaky ReLU.
         penultimate_activation: of the first 1x1 convolution; the predecessor's released weights want `None`.
 
     Reference: Ronneberger et al., MICCAI 2015; Ramzi, thesis, section 4.2.3.

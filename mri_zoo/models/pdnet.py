@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from mri_zoo.layers.convnet import ConvNet, apply_per_coil
+from mri_zoo.layers.sensitivity import SensitivityRefiner, refiner_network
 from mri_zoo.models.base import ReconstructionModel
 from mri_zoo.physics.complex import read_buffer, stack_buffers, to_channels
 
@@ -30,6 +31,8 @@ class PDNet(ReconstructionModel):
         buffers: "zeros" starts from empty buffers and A reads image channel i = 1 (Adler and Öktem, and section 4.2 of
             the thesis); "adjoint" starts from copies of A^H y and of y and reads channel i = 0 (the later code of the
             same author, which XPDNet and NC-PDNet extend).
+        refiner_filters: channels of each scale of the U-net that refines the sensitivity maps of multi-coil data,
+            (4, 8, 16) in the thesis; no refinement by default.
         physics: the acquisition.
 
     Reference: Adler and Öktem, IEEE TMI 37:1322, 2018; Ramzi, thesis, section 4.2.3, where it has 318,280 parameters.
@@ -43,6 +46,7 @@ class PDNet(ReconstructionModel):
         num_filters=32,
         primal_only=False,
         buffers="zeros",
+        refiner_filters=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -54,6 +58,12 @@ class PDNet(ReconstructionModel):
             raise ValueError(f'`num_primal` must be >= 2 with buffers="zeros" and >= 1 otherwise, got {num_primal}.')
         self.num_iterations, self.num_primal, self.num_dual = num_iterations, num_primal, num_dual
         self.num_filters, self.primal_only, self.buffers = num_filters, primal_only, buffers
+        self.refiner_filters = None if refiner_filters is None else tuple(refiner_filters)
+        self.refiner = None
+        if refiner_filters is not None:
+            self.refiner = SensitivityRefiner(
+                refiner_network(refiner_filters, self.dtype_policy), dtype=self.dtype_policy
+            )
         self.primal_nets = [self._network(num_primal) for _ in range(num_iterations)]
         self.dual_nets = [] if primal_only else [self._network(num_dual) for _ in range(num_iterations)]
 
@@ -63,6 +73,8 @@ class PDNet(ReconstructionModel):
     def call(self, batch):
         """The reconstructed image, (batch, height, width) complex64."""
         batch = self.physics.complete(batch)
+        if self.refiner is not None and "sensitivity_maps" in batch:
+            batch = {**batch, "sensitivity_maps": self.refiner(batch["sensitivity_maps"])}
         measured = batch["kspace"]
         primal, dual = self._initial_buffers(batch)
         read = 1 if self.buffers == "zeros" else 0
@@ -95,6 +107,7 @@ class PDNet(ReconstructionModel):
             "num_filters": self.num_filters,
             "primal_only": self.primal_only,
             "buffers": self.buffers,
+            "refiner_filters": self.refiner_filters,
         }
 
 

@@ -38,7 +38,8 @@ def train(recipe, output, resume=False, prepared=None, report=print, verbose=0):
     Raises:
         FileExistsError: if `output` holds a training and `resume` is False.
         DataError: if there is nothing to train on.
-        ValueError: if the recipe leaves `root` open, its `monitor` is never measured, or `initial_weights` belong to another network.
+        ValueError: if the recipe leaves `root` open, its `monitor` is never measured, or its `initial_weights` belong
+            to another network.
     """
     output = Path(output)
     last, best, log = output / "last.weights.h5", output / "best.weights.h5", output / "log.csv"

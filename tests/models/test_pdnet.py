@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
-from helpers import acquire, image_by_image, read_checkpoint, recorded_batch, relative_error
+from helpers import acquire, recorded_batch, relative_error
 
+from mri_zoo import import_checkpoint
 from mri_zoo.models import PDNet
 
 PRIMAL_ONLY = {"primal_only": True, "buffers": "adjoint"}
@@ -15,27 +16,23 @@ def test_published_number_of_parameters(arguments, expected):
 
 
 @pytest.mark.parametrize(
-    "case, arguments",
+    "case, expected",
     [
-        ("pdnet", {}),
-        ("pdnet_subclassed", {"buffers": "adjoint"}),
-        ("pdnet_subclassed_primal_only", PRIMAL_ONLY),
+        ("pdnet", {"num_iterations": 3, "num_primal": 3, "num_dual": 2, "num_filters": 8, "buffers": "zeros"}),
+        ("pdnet_subclassed", {"num_iterations": 3, "num_primal": 3, "num_dual": 2, "buffers": "adjoint"}),
+        ("pdnet_subclassed_primal_only", {"num_iterations": 3, "num_primal": 3, **PRIMAL_ONLY}),
+        ("pdnet_multicoil_refine", {"num_iterations": 3, **PRIMAL_ONLY, "refiner_filters": (4, 8, 16)}),
     ],
 )
-def test_equals_the_recorded_network(reference, case, arguments):
+def test_equals_the_recorded_network(reference, case, expected):
     folder = reference / "tensorflow" / case
-    weights = read_checkpoint(folder / "checkpoint.h5")
-    if case == "pdnet":  # a functional model: dual and primal nets alternate, six arrays each
-        nets = [weights[i : i + 6] for i in range(0, len(weights), 6)]
-        weights = sum(nets[1::2] + nets[::2], [])
-    for i in range(0, len(weights), 6):
-        weights[i] = image_by_image(weights[i], *((3, 1) if i < 18 else (2, 1, 1)))
-    model = PDNet(num_iterations=3, num_primal=3, num_dual=2, num_filters=8, **arguments)
-    model.build()
-    model.set_weights(weights)
-    image = model(recorded_batch(folder / "io.npz"))
+    model = import_checkpoint(folder / "checkpoint.h5", "fastmri-reproducible-benchmark", "PDNet")
+    assert expected.items() <= model.get_config().items()
+    batch = recorded_batch(folder / "io.npz")
     with np.load(folder / "io.npz") as io:
-        assert relative_error(image, io["output_complex"][..., 0]) < 1e-5
+        assert relative_error(model(batch), io["output_complex"][..., 0]) < 1e-5
+        if "smaps_refined" in io:
+            assert relative_error(model.refiner(batch["sensitivity_maps"]), io["smaps_refined"]) < 1e-5
 
 
 def test_order_of_coils_does_not_matter(rng):

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
-from helpers import acquire, read_checkpoint, recorded_batch, relative_error
+from helpers import acquire, recorded_batch, relative_error
 
+from mri_zoo import import_checkpoint
 from mri_zoo.models import UNet
 
 
@@ -15,9 +16,9 @@ def test_published_number_of_parameters():
 def test_equals_the_recorded_network(reference, case, penultimate_activation):
     """Both recordings have the same inputs and weights."""
     folder = reference / "tensorflow"
-    model = UNet((4, 8, 16, 32), crop=(64, 48), penultimate_activation=penultimate_activation)
-    model.build()
-    model.set_weights(read_checkpoint(folder / "unet" / "checkpoint.h5"))
+    config = {"crop": (64, 48), "penultimate_activation": penultimate_activation}
+    model = import_checkpoint(folder / "unet" / "checkpoint.h5", "fastmri-reproducible-benchmark", "UNet", config)
+    assert model.num_filters == (4, 8, 16, 32)
     image = model(recorded_batch(folder / "unet" / "io.npz"))
     with np.load(folder / case / "io.npz") as io:
         assert relative_error(image, io["output_denormalized"]) < 1e-5

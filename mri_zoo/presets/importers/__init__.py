@@ -1,0 +1,102 @@
+"""Checkpoints of other codebases as models of the zoo: one file per source."""
+
+import difflib
+import hashlib
+import json
+from pathlib import Path
+
+from mri_zoo.data.volume import DataError
+from mri_zoo.presets.importers import fastmri_reproducible_benchmark
+from mri_zoo.presets.importers.checkpoint import Checkpoint, assign
+from mri_zoo.presets.registry import save_preset
+
+SOURCES = {
+    "fastmri-reproducible-benchmark": fastmri_reproducible_benchmark.ARCHITECTURES,
+}
+
+
+def import_checkpoint(path, source, architecture, config=None):
+    """The model of a foreign checkpoint.
+
+    Args:
+        path: HDF5 of Keras 2 (weights alone, or a whole model), `.safetensors`, or PyTorch's `.pt`, `.pth`, `.ckpt`
+            (a `state_dict`, or the training checkpoint that holds it), of which tensors alone are read.
+        source: the codebase that wrote it, one of `SOURCES`.
+        architecture: which of its networks, by the name of our class.
+        config: constructor arguments of our class, as a dict or the path of a JSON file. What the shapes of the arrays
+            tell need not be given; nor need arguments that keep their defaults.
+
+    Returns:
+        The built `ReconstructionModel`.
+
+    Raises:
+        DataError: if the file cannot be read, or does not fit: the message names the array, its shape and the one
+            expected.
+        ValueError: if source or architecture are unknown, or `config` must give an argument and does not.
+
+    Example:
+        `import_checkpoint("model_weights.h5", "fastmri-reproducible-benchmark", "PDNet")`
+    """
+    foreign, config = find_architecture(source, architecture), _read_config(config)
+    checkpoint = Checkpoint(path)
+    config = {**foreign.infer(checkpoint), **config}
+    missing = [name for name in foreign.asks if name not in config]
+    if missing:
+        raise ValueError(f"{path} does not tell {', '.join(f'`{name}`' for name in missing)}: give it in `config`.")
+    defaults = foreign.model().get_config()
+    for name in config:
+        _named(defaults, name, f"argument of {foreign.model.__name__}")
+    model = foreign.model.from_config({**defaults, **config})
+    model.build()
+    assign(model, checkpoint, foreign.weights(model, checkpoint))
+    return model
+
+
+def import_preset(path, source, architecture, folder, config=None, mask=None):
+    """Write a preset of a foreign checkpoint.
+
+    Args:
+        path: see `import_checkpoint`, also for the errors.
+        source: see there.
+        architecture: see there.
+        folder: the preset's; its name is the preset's.
+        config: see there.
+        mask: the sampling that the weights were trained with, where it is known.
+
+    Returns:
+        The model.
+    """
+    model = import_checkpoint(path, source, architecture, config)
+    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    metadata = {
+        "summary": f"{architecture} with weights of {source}",
+        "training": f"Imported from `{Path(path).name}` of {source} (SHA-256 `{digest}`).",
+        "licence": "That of the imported weights.",
+    }
+    save_preset(folder, model, find_architecture(source, architecture).scaling, mask, metadata)
+    return model
+
+
+def find_architecture(source, architecture):
+    """How `source` stores `architecture`; raises ValueError with the nearest name if there is no such thing."""
+    architectures = _named(SOURCES, source, "source")
+    return _named(architectures, architecture, f"architecture of {source}")
+
+
+def _named(things, name, kind):
+    if name not in things:
+        nearest = difflib.get_close_matches(str(name), list(things), n=1, cutoff=0)[0]
+        raise ValueError(f"Unknown {kind} {name!r}; did you mean {nearest!r}? There are {', '.join(things)}.")
+    return things[name]
+
+
+def _read_config(config):
+    if config is None or isinstance(config, dict):
+        return config or {}
+    try:
+        found = json.loads(Path(config).read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{config}: is not a readable JSON file ({error}).") from error
+    if not isinstance(found, dict):
+        raise DataError(f"{config}: holds a {type(found).__name__}; expected an object of constructor arguments.")
+    return found

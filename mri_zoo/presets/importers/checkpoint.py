@@ -1,0 +1,171 @@
+"""Reading the arrays of foreign checkpoints, and putting them into a model."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from mri_zoo.data.preparation import ConstantScaling
+from mri_zoo.data.volume import DataError
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """How a source stores one network.
+
+    Attributes:
+        model: our class.
+        infer: function (checkpoint) -> the constructor arguments that the arrays tell.
+        weights: function (model, checkpoint) -> (variable, name of the array, value) of every weight, where value is
+            the array in the variable's layout.
+        asks: constructor arguments that neither the arrays nor a default tell.
+        scaling: the rule by which the source scales the k-space that its weights expect.
+    """
+
+    model: type
+    infer: Callable
+    weights: Callable
+    asks: tuple[str, ...] = ()
+    scaling: object = ConstantScaling()
+
+
+class Checkpoint:
+    """The arrays of a file.
+
+    Attributes:
+        path: the file.
+        arrays: dict from name to NumPy array, in the order of the file. PyTorch's nested dicts have dotted names.
+        layers: of HDF5: dict from each layer that has weights to the list of its arrays' names, in order.
+    """
+
+    def __init__(self, path):
+        self.path, self.layers = Path(path), {}
+        if not self.path.is_file():
+            raise DataError(f"{path}: no such file; expected a checkpoint.")
+        if h5py.is_hdf5(self.path):
+            self.arrays = self._read_keras()
+        elif self.path.suffix == ".safetensors":
+            self.arrays = _read_safetensors(self.path)
+        else:
+            self.arrays = _read_torch(self.path)
+        if not self.arrays:
+            raise DataError(f"{path}: holds no arrays; expected the weights of a network.")
+
+    def __getitem__(self, name):
+        if name not in self.arrays:
+            raise DataError(f"{self.path}: has no array `{name}`; it holds {_some(self.arrays)}.")
+        return self.arrays[name]
+
+    def in_order(self, *layers):
+        """(name, array) of the arrays of these layers, of all by default, in the order of the file."""
+        names = [name for layer in layers or self.layers for name in self.layers[layer]]
+        return [(name, self.arrays[name]) for name in names]
+
+    def _read_keras(self):
+        arrays = {}
+        try:
+            with h5py.File(self.path) as file:
+                root = file.get("model_weights", file)  # where a whole model was saved
+                for layer in map(_text, root.attrs.get("layer_names", ())):
+                    names = [_text(name) for name in root[layer].attrs["weight_names"]]
+                    if names:
+                        self.layers[layer] = [f"{layer}/{name}" for name in names]
+                        arrays.update({f"{layer}/{name}": root[layer][name][()] for name in names})
+        except (OSError, RuntimeError, KeyError) as error:
+            raise DataError(f"{self.path}: is truncated or damaged; expected Keras weights ({error}).") from error
+        if not arrays:
+            raise DataError(f"{self.path}: is HDF5 without weights of Keras 2 (no attribute `layer_names`).")
+        return arrays
+
+
+def assign(model, checkpoint, weights):
+    """Put arrays into a model's variables.
+
+    Args:
+        model: built.
+        checkpoint: of the arrays.
+        weights: (variable, name, array) triples.
+
+    Raises:
+        DataError: if a shape differs, an array is left over, or a variable got none. The model is then unchanged.
+    """
+    weights = list(weights)
+    paths = {id(variable): variable.path for variable in model.variables}
+    for variable, name, array in weights:
+        if tuple(variable.shape) != array.shape:
+            raise DataError(
+                f"{checkpoint.path}: array `{name}` gives a weight of shape {array.shape}; expected "
+                f"{tuple(variable.shape)} for `{paths[id(variable)]}` of {type(model).__name__}."
+            )
+    left = [name for name in checkpoint.arrays if name not in {name for _, name, _ in weights}]
+    if left:
+        raise DataError(
+            f"{checkpoint.path}: holds arrays for which this {type(model).__name__} has no place: {_some(left)}."
+        )
+    given = {id(variable) for variable, _, _ in weights}
+    without = [path for variable, path in paths.items() if variable not in given]
+    if without:
+        raise DataError(f"{checkpoint.path}: has no array for {_some(without)} of {type(model).__name__}.")
+    for variable, _, array in weights:
+        variable.assign(array)
+
+
+def image_by_image(kernel, *num_images):
+    """A kernel (..., in, out) that sees all real parts before all imaginary ones, for the zoo's order of channels.
+
+    Unrolled networks of the zoo see each group of images (the buffer, then what the operators add) on its own: its real
+    parts, then its imaginary parts.
+    """
+    total, order, start = sum(num_images), [], 0
+    for n in num_images:
+        order += [*range(start, start + n), *range(total + start, total + start + n)]
+        start += n
+    return kernel[..., order, :]
+
+
+def _text(name):
+    return name.decode() if isinstance(name, bytes) else name
+
+
+def _some(names):
+    names = list(names)
+    return ", ".join(f"`{name}`" for name in names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _read_safetensors(path):
+    try:
+        import safetensors.numpy
+    except ImportError as error:
+        raise ImportError("`.safetensors` files need `pip install mri_zoo[torch]`.") from error
+    try:
+        return safetensors.numpy.load_file(path)
+    except (safetensors.SafetensorError, KeyError) as error:
+        raise DataError(f"{path}: is not a readable `.safetensors` file ({error}).") from error
+
+
+def _read_torch(path):
+    try:
+        import torch
+    except ImportError as error:
+        raise ImportError("PyTorch checkpoints need `pip install mri_zoo[torch]`.") from error
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # its kinds of errors are not documented
+        raise DataError(
+            f"{path}: cannot be read without running code from it, or is no checkpoint; expected PyTorch's file of "
+            f"tensors ({type(error).__name__}: {str(error).splitlines()[0]})."
+        ) from error
+    return _tensors(content, "") if isinstance(content, dict) else {}
+
+
+def _tensors(content, prefix):
+    """The tensors of nested dicts as arrays, their keys joined by dots."""
+    found = {}
+    for key, value in content.items():
+        if isinstance(value, dict):
+            found |= _tensors(value, f"{prefix}{key}.")
+        elif hasattr(value, "detach"):
+            found[f"{prefix}{key}"] = np.asarray(value.detach().cpu().numpy())
+    return found

@@ -1,0 +1,92 @@
+"""Weights of github.com/zaccharieramzi/fastmri-reproducible-benchmark: Keras 2, matched by position.
+
+Functional models store one layer after the other, subclassed ones the sensitivity maps' refiner, all image networks,
+then all k-space networks.
+"""
+
+from mri_zoo.data.preparation import ConstantScaling
+from mri_zoo.models import PDNet, UNet
+from mri_zoo.presets.importers.checkpoint import Architecture, image_by_image
+
+
+def _unet_arguments(checkpoint):
+    return _unet_scales(checkpoint.in_order())
+
+
+def _unet_scales(arrays):
+    kernels = [array for _, array in arrays if array.ndim == 4]
+    num_scales = 1 + sum(kernel.shape[:2] == (2, 2) for kernel in kernels)
+    num_convolutions = sum(kernel.shape[:2] == (3, 3) for kernel in kernels) // (2 * num_scales - 1)
+    return {
+        "num_filters": [kernels[i * num_convolutions].shape[3] for i in range(num_scales)],
+        "num_convolutions": num_convolutions,
+    }
+
+
+def _unet_weights(model, checkpoint):
+    return _paired(model.network.weights, checkpoint.in_order())
+
+
+def _pdnet_arguments(checkpoint):
+    refiner, primal, dual = _nets(checkpoint)
+    (_, first), *_, (_, last), _ = primal[0]
+    arguments = {
+        "num_iterations": len(primal),
+        "num_primal": last.shape[3] // 2,
+        "num_filters": first.shape[3],
+        "primal_only": not dual,
+        "buffers": "adjoint" if "image_net_0" in checkpoint.layers else "zeros",
+    }
+    if dual:
+        arguments["num_dual"] = dual[0][-2][1].shape[3] // 2
+    if refiner:
+        arguments["refiner_filters"] = _unet_scales(refiner)["num_filters"]
+    return arguments
+
+
+def _pdnet_weights(model, checkpoint):
+    refiner, primal, dual = _nets(checkpoint)
+    if model.refiner is not None:
+        yield from _paired(model.refiner.weights, refiner)
+    for net, arrays in zip(model.primal_nets, primal, strict=False):
+        yield from _regrouped(_paired(net.weights, arrays), model.num_primal, 1)
+    for net, arrays in zip(model.dual_nets, dual, strict=False):
+        yield from _regrouped(_paired(net.weights, arrays), model.num_dual, 1, 1)
+
+
+def _nets(checkpoint):
+    """The (name, array) pairs of the refiner, of each primal and of each dual network."""
+    layers = list(checkpoint.layers)
+    if "image_net_0" in layers:
+        refiner = checkpoint.in_order("smaps_refiner") if "smaps_refiner" in layers else []
+        kinds = [[layer for layer in layers if layer.startswith(kind)] for kind in ("image_net_", "kspace_net_")]
+        return refiner, *([checkpoint.in_order(layer) for layer in kind] for kind in kinds)
+    arrays = checkpoint.in_order()
+    nets = [arrays[i : i + 6] for i in range(0, len(arrays), 6)]  # three convolutions, each with a kernel and a bias
+    dual = [net for net in nets if _added_channels(net) == 4]
+    return [], [net for net in nets if _added_channels(net) != 4], dual
+
+
+def _added_channels(net):
+    """What a network sees beyond what it gives: two channels in the image, four in k-space."""
+    return net[0][1].shape[2] - net[-2][1].shape[-1]
+
+
+def _paired(variables, arrays):
+    """(variable, name, array) of what is matched by position; what is left over on one side is found out later."""
+    return [(variable, name, array) for variable, (name, array) in zip(variables, arrays, strict=False)]
+
+
+def _regrouped(weights, *num_images):
+    (variable, name, kernel), *others = weights
+    if kernel.shape[2] == 2 * sum(num_images):
+        kernel = image_by_image(kernel, *num_images)
+    return [(variable, name, kernel), *others]
+
+
+FASTMRI_SCALING = ConstantScaling(1e6)
+
+ARCHITECTURES = {
+    "PDNet": Architecture(PDNet, _pdnet_arguments, _pdnet_weights, scaling=FASTMRI_SCALING),
+    "UNet": Architecture(UNet, _unet_arguments, _unet_weights, ("penultimate_activation",), FASTMRI_SCALING),
+}

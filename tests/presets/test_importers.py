@@ -1,0 +1,122 @@
+import json
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+
+from mri_zoo import import_checkpoint, load_preset
+from mri_zoo.data import DataError, EquispacedMask
+from mri_zoo.presets.importers import SOURCES, find_architecture, import_preset
+from mri_zoo.presets.importers.checkpoint import Checkpoint, image_by_image
+
+BENCHMARK = "fastmri-reproducible-benchmark"
+
+
+@pytest.fixture
+def pdnet_file(reference, tmp_path):
+    return shutil.copyfile(reference / "tensorflow" / "pdnet_subclassed" / "checkpoint.h5", tmp_path / "weights.h5")
+
+
+def test_whole_model_files_are_read_like_weights(pdnet_file, tmp_path):
+    with h5py.File(pdnet_file) as source, h5py.File(tmp_path / "whole.h5", "w") as file:
+        group = file.create_group("model_weights")
+        for name in source:
+            source.copy(name, group)
+        group.attrs.update(source.attrs)
+    plain, whole = (import_checkpoint(path, BENCHMARK, "PDNet") for path in (pdnet_file, tmp_path / "whole.h5"))
+    for ours, theirs in zip(plain.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_imported_preset_is_like_any_other(pdnet_file, tmp_path):
+    mask = EquispacedMask(4)
+    model = import_preset(pdnet_file, BENCHMARK, "PDNet", tmp_path / "imported", mask=mask)
+    preset = load_preset(tmp_path / "imported")
+    assert preset.mask == mask and preset.scaling.factor == 1e6
+    for ours, theirs in zip(preset.model.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_config_may_be_a_json_file(pdnet_file, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"buffers": "zeros"}))
+    model = import_checkpoint(pdnet_file, BENCHMARK, "PDNet", tmp_path / "config.json")
+    assert model.buffers == "zeros" and model.num_iterations == 3
+
+
+@pytest.mark.parametrize(
+    "config, message",
+    [
+        (
+            {"num_filters": 9},
+            r"weights.h5: array `.*` gives a weight of shape \(3, 3, 8, 8\); expected \(3, 3, 8, 9\) f",
+        ),
+        ({"num_iterations": 2}, "holds arrays for which this PDNet has no place: `image_net_2/.*` and 9 more"),
+        ({"num_iterations": 4}, "has no array for `.*` and 9 more of PDNet"),
+        ({"num_iteration": 4}, "Unknown argument of PDNet 'num_iteration'; did you mean 'num_iterations'"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_says_which_array(pdnet_file, config, message):
+    with pytest.raises(ValueError, match=message):
+        import_checkpoint(pdnet_file, BENCHMARK, "PDNet", config)
+
+
+def test_what_the_arrays_do_not_tell_is_asked_for(reference):
+    path = reference / "tensorflow" / "unet" / "checkpoint.h5"
+    with pytest.raises(ValueError, match="does not tell `penultimate_activation`: give it in `config`"):
+        import_checkpoint(path, BENCHMARK, "UNet")
+
+
+def test_unreadable_files_are_refused(tmp_path):
+    (tmp_path / "text.pt").write_text("not a checkpoint")
+    (tmp_path / "text.safetensors").write_text("not a checkpoint")
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["kspace"] = np.zeros(3)
+    for name, message in [
+        ("absent.h5", "no such file"),
+        ("text.pt", "cannot be read without running code from it, or is no checkpoint"),
+        ("text.safetensors", "not a readable `.safetensors` file"),
+        ("other.h5", "HDF5 without weights of Keras 2"),
+    ]:
+        with pytest.raises(DataError, match=f"{name}: .*{message}"):
+            Checkpoint(tmp_path / name)
+    for config, message in [("absent.json", "not a readable JSON"), ("list.json", "expected an object")]:
+        (tmp_path / "list.json").write_text("[1]")
+        with pytest.raises(DataError, match=message):
+            import_checkpoint(tmp_path / "other.h5", BENCHMARK, "PDNet", tmp_path / config)
+
+
+def test_code_in_a_pickle_is_not_run(tmp_path):
+    torch = pytest.importorskip("torch")
+    torch.save({"weight": torch.ones(2), "path": tmp_path}, tmp_path / "objects.pt")  # a path is no tensor
+    with pytest.raises(DataError, match=r"objects.pt: cannot be read without running code"):
+        Checkpoint(tmp_path / "objects.pt")
+
+
+def test_tensors_of_nested_dicts_get_dotted_names(tmp_path):
+    torch = pytest.importorskip("torch")
+    torch.save({"state_dict": {"unet.weight": torch.arange(3)}, "epoch": 3}, tmp_path / "nested.ckpt")
+    (name, array), *others = Checkpoint(tmp_path / "nested.ckpt").arrays.items()
+    assert name == "state_dict.unet.weight" and not others
+    np.testing.assert_array_equal(array, [0, 1, 2])
+
+
+def test_unknown_names_suggest_the_nearest():
+    with pytest.raises(ValueError, match=f"source 'fastmri-benchmark'; did you mean '{BENCHMARK}'"):
+        find_architecture("fastmri-benchmark", "PDNet")
+    with pytest.raises(ValueError, match="architecture .* 'pdnet'; did you mean 'PDNet'"):
+        find_architecture(BENCHMARK, "pdnet")
+
+
+def test_every_architecture_names_a_model_of_the_zoo():
+    from mri_zoo import models
+
+    for architectures in SOURCES.values():
+        for foreign in architectures.values():
+            assert foreign.model.__name__ in models.__all__
+
+
+def test_image_by_image():
+    kernel = np.array([10, 11, 20, -10, -11, -20]).reshape(1, 1, 6, 1)  # two images and one: real, then imaginary
+    found = image_by_image(kernel, 2, 1).ravel()
+    np.testing.assert_array_equal(found, [10, 11, -10, -11, 20, -20])
