@@ -85,7 +85,8 @@ def find_architecture(source, architecture):
 
 def _named(things, name, kind):
     if name not in things:
-        nearest = difflib.get_close_matches(str(name), list(things), n=1, cutoff=0)[0]
+        by_lower_case = {thing.lower(): thing for thing in things}
+        nearest = by_lower_case[difflib.get_close_matches(str(name).lower(), by_lower_case, n=1, cutoff=0)[0]]
         raise ValueError(f"Unknown {kind} {name!r}; did you mean {nearest!r}? There are {', '.join(things)}.")
     return things[name]
 
