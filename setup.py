@@ -5,5 +5,5 @@ from setuptools import find_packages, setup
 setup(
     packages=[*find_packages(include=["mri_zoo", "mri_zoo.*"]), "mri_zoo.weights"],
     package_dir={"mri_zoo.weights": "weights"},
-    package_data={"mri_zoo.weights": ["manifest.json", "*/*"]},
+    package_data={"mri_zoo.weights": ["*/*"]},
 )

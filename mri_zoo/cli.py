@@ -46,7 +46,9 @@ MaskName = Annotated[
     str | None,
     typer.Option("--mask", help="random, equispaced, equispaced_fraction, magic, ...; the model's own by default."),
 ]
-Acceleration = Annotated[float | None, typer.Option(help="How many times fewer samples; the model's own by default.")]
+Acceleration = Annotated[
+    float | None, typer.Option(help="How many times fewer samples; the model's own by default, or 4.")
+]
 CenterFraction = Annotated[float | None, typer.Option(help="Fully sampled centre; 0.32 / acceleration by default.")]
 Settings = Annotated[
     list[str] | None,
@@ -100,6 +102,8 @@ def evaluate(
         raise ValueError(f"--dataset {dataset} {'needs' if root is None else 'takes no'} --root.")
     presets = _presets(model)
     sources = sources_of(dataset, root, coils)
+    if acceleration is None and all(preset.mask is None for preset in presets):
+        acceleration = 4  # of fully sampled volumes, where no model says otherwise
     chosen = _chosen_mask(presets, mask, acceleration, center_fraction)
     with _bar() as progress:
         result = evaluate(
@@ -118,7 +122,8 @@ def reconstruct(
     mask: MaskName = None,
     center_fraction: CenterFraction = None,
     images: Annotated[
-        str | None, typer.Option(help="Dataset of magnitude images in an HDF5 file without k-space.")
+        str | None,
+        typer.Option(help="Dataset of magnitude images in an HDF5 file without k-space; its first by default."),
     ] = None,
     coils: Coils = 1,
 ):
@@ -226,9 +231,8 @@ def _chosen_mask(presets, name, acceleration, center_fraction):
     if name is None and acceleration is None and center_fraction is None:
         return None
     own = next((mask_to_config(preset.mask) for preset in presets if preset.mask is not None), {})
-    acceleration = acceleration or own.get("acceleration")
     if acceleration is None:
-        raise ValueError("--acceleration is needed: none of these models has a sampling of its own.")
+        acceleration = own.get("acceleration", 4)
     return get_mask(name or own.get("name", "random"), acceleration, center_fraction)
 
 
@@ -263,7 +267,8 @@ def _start():
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     try:
-        importlib.import_module("keras")
+        # With its filter off, Keras leaves the messages of errors inside models as they are.
+        importlib.import_module("keras").config.disable_traceback_filtering()
     finally:
         os.dup2(kept, 2)
         os.close(kept)

@@ -1,6 +1,7 @@
-"""Imports point one way, and TensorFlow stays where it is needed."""
+"""Imports point one way, TensorFlow stays where it is needed, and the linter is content."""
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 
@@ -113,3 +114,9 @@ def test_violation_is_found(path, source):
 )
 def test_what_is_allowed_passes(path, source):
     assert list(violations(path, source)) == []
+
+
+@pytest.mark.parametrize("arguments", [("check",), ("format", "--check")])
+def test_ruff_finds_nothing(arguments):
+    result = subprocess.run([sys.executable, "-m", "ruff", *arguments, "."], cwd=PACKAGE.parent, capture_output=True)
+    assert result.returncode == 0, result.stdout.decode()

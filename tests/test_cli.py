@@ -1,5 +1,4 @@
 import csv
-import os
 import sys
 from pathlib import Path
 
@@ -89,7 +88,7 @@ def test_evaluate_simulates_coils_of_magnitude_volumes(run, tmp_path):
     output = tmp_path / "results"
     options = ("evaluate", "--dataset", "oasis", "--root", tmp_path, "--model", "zero-filled", "--acceleration", 3)
     assert run(*options, "--coils", 4, "-o", output)[0] == 0
-    assert "4coil_sub-1_T1w.nii.gz,T1w,zero-filled" in (output / "volumes.csv").read_text()
+    assert "sub-1_T1w.nii.gz,T1w,zero-filled" in (output / "volumes.csv").read_text()
 
 
 def test_a_volume_that_fails_is_listed_and_the_exit_code_is_1(run, tmp_path):
@@ -202,6 +201,16 @@ def bad_inputs():
         "output folder missing": ((*reconstruct[:-1], "{tmp}/no/o.h5"), "no/"),
         "output is a file": ((*evaluate, "--root", "{good}", "-o", "{text}"), "text.h5: cannot write results there"),
         "missing recipe": (("train", "{tmp}/no.py", "-o", "{tmp}/run"), "no.py: no such recipe"),
+        "acceleration 0": (("reconstruct", "{scan}", *reconstruct[2:], "--acceleration", "0"), "must be >= 1, got 0"),
+        "empty centre": (
+            ("reconstruct", "{scan}", *reconstruct[2:], "--acceleration", "4", "--center-fraction", "0.001"),
+            "scan.h5: `center_fraction` 0.001 gives no line",
+        ),
+        "empty mask": (
+            ("reconstruct", "{emptymask}", *reconstruct[2:]),
+            "emptymask.h5: dataset `mask` samples nothing",
+        ),
+        "zeros": (("reconstruct", "{zeros}", *reconstruct[2:]), "zeros.h5: all samples are zero"),
         "bad setting": (("train", str(RECIPE), "--set", "epoch=1", "-o", "{tmp}/run"), "did you mean `epochs`"),
         "nothing to check": (("check-data", "{empty}"), "empty: holds no scan"),
     }
@@ -221,6 +230,8 @@ def test_bad_input_gives_one_clear_line_and_exit_code_2(run, tmp_path, name):
     write_fastmri(tmp_path / "real.h5", kspace=kspace.real)
     write_fastmri(tmp_path / "nan.h5", kspace=nan)
     write_fastmri(tmp_path / "badmask.h5", mask=np.ones(35))
+    write_fastmri(tmp_path / "emptymask.h5", mask=np.zeros(36))
+    write_fastmri(tmp_path / "zeros.h5", kspace=0 * kspace)
     write_nifti(tmp_path / "bold.nii", (8, 8, 4, 3))
     (tmp_path / "text.h5").write_text("not a scan")
     (tmp_path / "truncated.h5").write_bytes((tmp_path / "scan.h5").read_bytes()[:5000])
@@ -234,12 +245,54 @@ def test_bad_input_gives_one_clear_line_and_exit_code_2(run, tmp_path, name):
     assert [path for path in sorted(tmp_path.rglob("*")) if path not in before] in ([], [tmp_path / "results"])
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_unwritable_output_is_told_before_the_work(run, tmp_path):
+@pytest.mark.parametrize("output", ["a.h5/image.h5", "missing/image.h5"])
+def test_unwritable_output_is_told_before_the_work(run, tmp_path, output):
     scan = write_fastmri(tmp_path / "a.h5")
-    (tmp_path / "locked").mkdir(mode=0o555)
-    code, _, error = run("reconstruct", scan, "--model", "zero-filled", "-o", tmp_path / "locked" / "o.h5")
-    assert code == 2 and "locked" in error
+    code, _, error = run("reconstruct", scan, "--model", "zero-filled", "-o", tmp_path / output)
+    assert code == 2 and f"{tmp_path / output}: cannot be written" in error
+
+
+def test_a_scan_is_not_replaced_by_its_image(run, tmp_path):
+    scan = write_fastmri(tmp_path / "a.h5")
+    content = scan.read_bytes()
+    code, _, error = run("reconstruct", scan, "--model", "zero-filled", "-o", tmp_path / "." / "a.h5")
+    assert code == 2 and "is the scan itself" in error and scan.read_bytes() == content
+
+
+def test_images_without_kspace_are_found_and_named(run, tmp_path):
+    with h5py.File(tmp_path / "images.h5", "w") as file:
+        file["T1w"], file["T2w"] = image(), 2 * image()
+    code, out, _ = run("reconstruct", tmp_path / "images.h5", "--model", "zero-filled", "-o", tmp_path / "o.h5")
+    assert code == 0 and "of `T1w` by zero-filled" in out
+    with h5py.File(tmp_path / "o.h5") as file:
+        np.testing.assert_allclose(file["reconstruction"][()], image(), atol=1e-4 * image().max())
+
+
+def test_the_baseline_alone_has_an_acceleration(run, tmp_path):
+    write_nifti(tmp_path / "a.nii", (30, 26, 2))
+    arguments = ("--dataset", "oasis", "--root", tmp_path / "a.nii", "--model", "zero-filled", "-o", tmp_path / "r")
+    code, out, _ = run("evaluate", *arguments)
+    assert code == 0 and "RandomMask(acceleration=4, center_fraction=0.08)" in out
+
+
+def test_a_recipe_of_bad_data_leaves_nothing(run, tmp_path):
+    nibabel.save(nibabel.Nifti1Image(np.full((16, 16, 4), np.nan, "float32"), np.eye(4)), tmp_path / "nan.nii")
+    (tmp_path / "recipe.py").write_text(
+        "import runpy\nfrom mri_zoo.data import NIfTIFile\n"
+        f"recipe = runpy.run_path({str(RECIPE)!r})['recipe'] | "
+        "{'sources': lambda root, split: [NIfTIFile(root + '/nan.nii')], 'root': None, 'mask': 'random'}\n"
+    )
+    arguments = ("prepare", tmp_path / "recipe.py", "--set", f"root={tmp_path}", "-o", tmp_path / "batches")
+    code, _, error = run(*arguments)
+    assert code == 2 and "`mask` must be of type SamplingMask, got 'random'" in error
+    text = (tmp_path / "recipe.py").read_text().replace(", 'mask': 'random'", "")
+    (tmp_path / "recipe.py").write_text(text)
+    code, _, error = run(*arguments)
+    assert code == 2 and f"{tmp_path}/nan.nii: the image holds NaN" in error and error.count("\n") == 1
+    assert not list((tmp_path / "batches").glob("*"))
+    (tmp_path / "recipe.py").write_text("recipe = {")
+    code, _, error = run(*arguments)
+    assert code == 2 and "recipe.py is not a recipe that runs: SyntaxError" in error
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from mri_zoo.data.files import ImageFile, NIfTIFile, open_hdf5, open_volume
+from mri_zoo.data.files import ImageFile, NIfTIFile, image_datasets, open_volume
 from mri_zoo.data.volume import DataError
 
-_ENDINGS = (".h5", ".hdf5", ".nii", ".nii.gz")
+_ENDINGS = (".h5", ".nii", ".nii.gz")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +37,8 @@ def check_folder(folder, progress=None):
     folder = Path(folder)
     if not folder.exists():
         raise DataError(f"{folder}: no such file or folder.")
-    files = [folder] if folder.is_file() else sorted(p for p in folder.rglob("*") if p.name.lower().endswith(_ENDINGS))
+    found = [folder] if folder.is_file() else sorted(folder.rglob("*"))
+    files = [p for p in found if p.is_file() and not p.name.startswith(".") and p.name.lower().endswith(_ENDINGS)]
     if not files:
         raise DataError(f"{folder}: holds no scan; expected files that end in {', '.join(_ENDINGS)}.")
     for done, path in enumerate(files):
@@ -51,11 +52,7 @@ def check_folder(folder, progress=None):
 
 def _sources(path):
     """The volumes of a file: one, or each stack of magnitude images of an HDF5 file without k-space."""
-    stacks = []
-    if h5py.is_hdf5(path):
-        with open_hdf5(path) as file:
-            stacks = [name for name, item in file.items() if isinstance(item, h5py.Dataset) and item.ndim == 3]
-            stacks = stacks if "kspace" not in file else []
+    stacks = image_datasets(path) if h5py.is_hdf5(path) else []
     return [ImageFile(path, name) for name in stacks] or [open_volume(path)]
 
 
@@ -68,16 +65,24 @@ def _describe(source):
         energy += float(np.sum(np.abs(volume.kspace) ** 2))
         columns |= np.any(volume.kspace != 0, axis=(0, 1, 2))
     if energy == 0:
-        raise DataError(f"{info.name}: all samples are zero; expected a scan.")
+        raise DataError(f"{source.path}: all samples are zero; expected a scan.")
+    if info.target_size is not None and (info.target_size[0] > info.height or info.target_size[1] > info.width):
+        raise DataError(f"{source.path}: the reference of {info.target_size} pixels is larger than the k-space.")
     coils = "1 coil" if info.num_coils == 1 else f"{info.num_coils} coils"
     parts = [f"{info.contrast}, {info.num_slices} slices of {info.height} x {info.width}, {coils}"]
     if info.mask is not None:
-        parts.append(f"undersampled {info.mask.size / max(info.mask.sum(), 1):.1f} times")
+        parts.append(f"undersampled {info.mask.size / info.mask.sum():.1f} times")
     elif not columns.all():
         parts.append(f"{np.count_nonzero(~columns)} of {info.width} columns are empty, but it has no `mask`")
     parts.append("with a reference" if info.target_size else "without a reference")
+    return ", ".join([*parts, f"use: {_use(source)}"])
+
+
+def _use(source):
+    """The command that fits a volume; to be judged, it must be fully sampled or have a reference."""
     if isinstance(source, ImageFile):
-        parts.append(f"use: mri-zoo reconstruct --images {source.dataset}")
-    else:
-        parts.append(f"use: mri-zoo evaluate --dataset {'oasis' if isinstance(source, NIfTIFile) else 'fastmri'}")
-    return ", ".join(parts)
+        return f"mri-zoo reconstruct {source.path} --images {source.dataset} --model NAME -o OUT"
+    if source.info.mask is not None and source.info.target_size is None:
+        return f"mri-zoo reconstruct {source.path} --model NAME -o OUT"
+    dataset = "oasis" if isinstance(source, NIfTIFile) else "fastmri"
+    return f"mri-zoo evaluate --dataset {dataset} --root {source.path} --model NAME -o RESULTS"

@@ -4,11 +4,13 @@ Each reader is a `VolumeSource`: its description `info` is read when it is made,
 """
 
 import abc
+import collections
 import contextlib
 import functools
 import gzip
 import operator
 import re
+import threading
 import xml.etree.ElementTree as ElementTree
 import zlib
 from pathlib import Path
@@ -23,6 +25,8 @@ from mri_zoo.data.volume import DataError, Volume, VolumeInfo
 
 # A handful, so that a pass over volumes one after the other decompresses each once: about 70 MB each at 256^3.
 NUM_CACHED_VOLUMES = 4
+
+_NIFTI_LOCKS = collections.defaultdict(threading.Lock)
 
 _EXTENSIONS = {"fastmri": (".h5",), "oasis": (".nii", ".nii.gz")}
 _LAYOUTS = {
@@ -139,10 +143,15 @@ class NIfTIFile(MagnitudeFile):
         path: the .nii or .nii.gz file.
         phase_seed: multiplies the image by a smooth simulated phase before the Fourier transform; no phase by default.
 
+    Attributes:
+        whole: reading one slice costs as much as reading the volume, so that its slices are best read together.
+
     Raises:
         DataError: if the file is missing, damaged, not 3-D (functional series are refused) or not real; on reading, if
             pixels are not finite.
     """
+
+    whole = True
 
     def __init__(self, path, phase_seed=None):
         self.path, self.phase_seed = Path(path), phase_seed
@@ -230,6 +239,16 @@ def open_volume(path, dataset=None, phase_seed=None):
     if Path(path).name.lower().endswith(_EXTENSIONS["oasis"]):
         return NIfTIFile(path, phase_seed)
     return FastMRIFile(path)
+
+
+def image_datasets(path):
+    """The names of the stacks of images, (slice, height, width) real numbers, of an HDF5 file without k-space."""
+    with open_hdf5(Path(path)) as file:
+        if "kspace" in file:
+            return []
+        stacks = {name: item for name, item in file.items() if isinstance(item, h5py.Dataset) and item.ndim == 3}
+        stacks = {name: item for name, item in stacks.items() if item.dtype.kind in "iuf" and item.size}
+        return [name for name in stacks if not name.startswith("reconstruction")]  # of k-space, which is missing
 
 
 def find_volumes(root, kind):
@@ -379,6 +398,8 @@ def _mask(file, height, width):
             f"has shape {file['mask'].shape} and type {mask.dtype}",
             f"({width},) or ({height}, {width}) numbers, to fit `kspace`",
         )
+    if not mask.any():
+        raise _error(file, "mask", "samples nothing", "1 where sampled")
     return (mask != 0).astype(np.float32)
 
 
@@ -420,9 +441,14 @@ def _nifti_errors(path):
         raise DataError(f"{path}: is truncated or damaged; expected a whole NIfTI volume ({error}).") from error
 
 
-@functools.lru_cache(maxsize=NUM_CACHED_VOLUMES)
 def _nifti_volume(path, modified):
-    """The float32 volume of a file, shared by all who read it."""
+    """The float32 volume of a file, shared by all who read it; of readers at one time, one decompresses it."""
+    with _NIFTI_LOCKS[path]:
+        return _read_nifti(path, modified)
+
+
+@functools.lru_cache(maxsize=NUM_CACHED_VOLUMES)
+def _read_nifti(path, modified):
     content = path.read_bytes()
     if content.startswith(b"\x1f\x8b"):
         content = gzip.decompress(content)  # nibabel stops before the checksum, and so reads damaged files

@@ -4,12 +4,16 @@ Nothing but an index of (volume, slice) is held in memory; slices are read, mask
 parallel, and always in the same order for the same seed.
 """
 
+import contextlib
+import re
+
 import numpy as np
 import tensorflow as tf
 
-from mri_zoo.data.files import find_volumes, open_volume
+from mri_zoo.data.files import NUM_CACHED_VOLUMES, find_volumes, open_volume
 from mri_zoo.data.preparation import ConstantScaling, flip_and_rotate, prepare_slice, reference_image
 from mri_zoo.data.sampling import seed_from_name
+from mri_zoo.data.volume import DataError
 
 
 def fastmri(root, mask, *, crop=(320, 320), scaling=None, **options):
@@ -60,8 +64,9 @@ def slices_of(
 ):
     """Dataset of the slices of volumes.
 
-    In training the order is shuffled and every slice has a fresh mask, anew in each epoch and reproducible from `seed`;
-    otherwise slices come in order, and the mask of a volume is seeded by its file name, as fastMRI does it.
+    In training the order is shuffled (of compressed NIfTI volumes, a few at a time) and every slice has a fresh mask,
+    anew in each epoch and reproducible from `seed`; otherwise slices come in order, and the mask of a volume is seeded
+    by its file name, as fastMRI does it.
 
     Args:
         sources: `VolumeSource`s.
@@ -89,15 +94,23 @@ def slices_of(
         raise ValueError(f'`slices` must be "all" or "random", got {slices!r}.')
     if inner_slices is not None and inner_slices < 1:
         raise ValueError(f"`inner_slices` must be >= 1, got {inner_slices}.")
+    if augment and any(source.info.mask is not None for source in sources):
+        raise ValueError("`augment` needs fully sampled volumes: the samples of others cannot be turned.")
     scaling = scaling or ConstantScaling()
 
     def order(epoch):
         """(number of examples, 3): volume, slice and seed of each."""
         rng = np.random.default_rng((seed, int(epoch)))
-        rows = [(v, s) for v, source in enumerate(sources) for s in _chosen(source, slices, inner_slices, rng)]
-        rows = np.array(rows, dtype="int64")
+        volumes = rng.permutation(len(sources)) if training else range(len(sources))
+        rows = [[(v, s) for s in _chosen(sources[v], slices, inner_slices, rng)] for v in volumes]
+        # Slices of all volumes are mixed, or of as many as are kept in memory where each is read as a whole.
+        whole = any(getattr(source, "whole", False) for source in sources)
+        window = NUM_CACHED_VOLUMES if whole and slices == "all" else len(rows)
+        rows = [np.concatenate(rows[i : i + window]) for i in range(0, len(rows), window)]
         if training:
-            rng.shuffle(rows)
+            for mixed in rows:
+                rng.shuffle(mixed)
+        rows = np.concatenate(rows).astype("int64")
         return np.column_stack([rows, rng.integers(2**31, size=len(rows))])
 
     def load(row):
@@ -154,6 +167,18 @@ def batch_by_shape(dataset, batch_size):
         return tf.strings.to_hash_bucket_fast(tf.strings.reduce_join(tf.strings.as_string(shape), separator="x"), 2**62)
 
     return dataset.group_by_window(key, lambda _, window: window.batch(batch_size), window_size=batch_size)
+
+
+@contextlib.contextmanager
+def data_errors():
+    """A block in which what TensorFlow makes of a `DataError` inside a dataset becomes that error again."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        found = re.search(r"DataError: (.*)", error.message)
+        if found is None:
+            raise
+        raise DataError(found[1]) from error
 
 
 def _chosen(source, slices, inner_slices, rng):

@@ -30,8 +30,15 @@ class PercentileScaling:
     percentile: float = 99.0
 
     def __call__(self, kspace):
-        """The factor for one slice's undersampled k-space (coil, height, width); 1 for an empty slice."""
-        level = np.percentile(root_sum_of_squares(ifft2c(kspace)), self.percentile)
+        """The factor for one slice's undersampled k-space (coil, height, width); 1 for an empty slice.
+
+        Raises:
+            DataError: if the samples are so large that the squares of single precision overflow.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            level = np.percentile(root_sum_of_squares(ifft2c(kspace)), self.percentile)
+        if not np.isfinite(level):
+            raise DataError(f"samples up to {np.abs(kspace).max():.1g} are too large for single precision.")
         return float(1 / level) if level > 0 else 1.0
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import keras
@@ -13,32 +14,35 @@ from mri_zoo.data.volume import DataError
 def write_batches(dataset, folder, description=None):
     """Store the batches of a dataset as ``batch-00000.npz`` and so on.
 
-    The folder is complete when its ``batches.json`` is there: it is written last.
+    The folder appears complete, with its ``batches.json``, or not at all.
 
     Args:
         dataset: iterable of (dict of arrays, target).
-        folder: where to; created, and must not hold batches already.
+        folder: where to; must not exist.
         description: anything JSON can hold, kept in ``batches.json``.
 
     Returns:
         The number of batches.
 
     Raises:
-        FileExistsError: if the folder already holds batches.
+        FileExistsError: if the folder exists.
     """
     folder = Path(folder)
-    if (folder / "batches.json").exists():
-        raise FileExistsError(f"{folder} already holds prepared batches; choose another folder or remove it.")
-    folder.mkdir(parents=True, exist_ok=True)
-    count = 0
-    for inputs, target in dataset:
-        temporary = folder / "writing.npz"
-        np.savez(temporary, target=np.asarray(target), **{key: np.asarray(value) for key, value in inputs.items()})
-        os.replace(temporary, folder / _name(count))
-        count += 1
-    temporary = folder / "batches.json.writing"
-    temporary.write_text(json.dumps({"batches": count, "description": description}, indent=1))
-    os.replace(temporary, folder / "batches.json")
+    if folder.exists():
+        raise FileExistsError(f"{folder} exists already; choose another folder or remove it.")
+    writing = folder.with_name(folder.name + ".writing")
+    shutil.rmtree(writing, ignore_errors=True)
+    writing.mkdir(parents=True)
+    try:
+        count = 0
+        for inputs, target in dataset:
+            arrays = {key: np.asarray(value) for key, value in inputs.items()}
+            np.savez(writing / _name(count), target=np.asarray(target), **arrays)
+            count += 1
+        (writing / "batches.json").write_text(json.dumps({"batches": count, "description": description}, indent=1))
+        os.replace(writing, folder)
+    finally:
+        shutil.rmtree(writing, ignore_errors=True)
     return count
 
 

@@ -44,7 +44,7 @@ class SamplingMask(abc.ABC):
 
     acceleration: float | Sequence[float]
     center_fraction: float | Sequence[float] | None = None
-    any_combination: bool = dataclasses.field(default=False, kw_only=True)
+    any_combination: bool = dataclasses.field(default=False, kw_only=True, repr=False)
     dimensions: ClassVar[int] = 1
 
     def __post_init__(self):

@@ -137,7 +137,6 @@ class Simulation(abc.ABC):
         self._image_size, self._seed, self._phase = (info.height, info.width), seed, phase
         self.info = dataclasses.replace(
             info,
-            name=info.name if num_coils == 1 else f"{num_coils}coil_{info.name}",
             num_coils=num_coils,
             height=height,
             width=width,
@@ -205,6 +204,7 @@ class SimulatedAcquisition(Simulation):
         height, width = source.info.target_size
         super().__init__(dataclasses.replace(source.info, height=height, width=width), num_coils, size, seed, phase)
         self._source = source
+        self.path, self.whole = getattr(source, "path", None), getattr(source, "whole", False)
 
     def images(self, slices):
         """See `Simulation.images`."""

@@ -1,5 +1,6 @@
 """The one harness that judges all models: volumes and models in, metrics and tables out."""
 
+import collections
 import contextlib
 import csv
 import dataclasses
@@ -29,7 +30,8 @@ class Row:
     """One model on one volume.
 
     Attributes:
-        volume, contrast, model: names.
+        volume: file name, with the folders that tell it from others of that name.
+        contrast, model: names.
         nmse, psnr, ssim: of the whole volume, as fastMRI defines them; `psnr` in dB.
         seconds: to reconstruct the volume, without reading it and without compiling the model.
         num_slices: of the volume; None in a row that was read from a file.
@@ -144,10 +146,9 @@ def evaluate(
     total = len(sources) * len(presets)
     progress = progress or (lambda done, total, text: None)
     with _growing_csv(output / "volumes.csv") as append:
-        for done, source in zip(range(0, total, len(presets)), sources, strict=True):
-            name = os.path.basename(source) if _is_path(source) else source.info.name
+        for done, source, name in zip(range(0, total, len(presets)), sources, _names(sources), strict=True):
             try:
-                rows, example = judge(source, lambda i, text, done=done: progress(done + i, total, text))
+                rows, example = judge(source, name, lambda i, text, done=done: progress(done + i, total, text))
             except Exception as error:  # whatever is wrong with one volume, the others are judged
                 _log.debug("%s is skipped", name, exc_info=True)
                 reason = _reason(error)
@@ -197,8 +198,8 @@ class _Judge:
         self.presets, self.masks, self.crop, self.batch_size = presets, masks, crop, batch_size
         self._warm = set()
 
-    def __call__(self, source, progress):
-        """The rows of all models, and one slice as an `Example`."""
+    def __call__(self, source, name, progress):
+        """The rows of all models on the volume that is called `name`, and one slice as an `Example`."""
         volume = (open_volume(source) if _is_path(source) else source).read()
         info = volume.info
         _require_finite(volume.kspace, f"{info.name}: the k-space")
@@ -208,7 +209,7 @@ class _Judge:
             middle = int(np.argmax(reference.sum(axis=(1, 2))))
         rows, images, masks = [], {}, {}
         for i, preset in enumerate(self.presets):
-            progress(i, f"{info.name}: {preset.name}")
+            progress(i, f"{name}: {preset.name}")
             mask = masks[preset.name] = self._draw_mask(preset, info)
             try:
                 image, seconds = self._reconstruct(preset, volume, mask)
@@ -217,10 +218,10 @@ class _Judge:
             except Exception as error:
                 raise DataError(f"{info.name}: {preset.name} failed: {_reason(error)}") from error
             acceleration = effective_acceleration(mask)
-            rows.append(Row(info.name, info.contrast, preset.name, *quality, seconds, len(image), acceleration))
+            rows.append(Row(name, info.contrast, preset.name, *quality, seconds, len(image), acceleration))
             images[preset.name] = image[middle].copy()
         index, reference = volume.slices[middle], reference[middle].copy()
-        return rows, Example(info.name, info.contrast, index, info.num_slices, reference, images, masks)
+        return rows, Example(name, info.contrast, index, info.num_slices, reference, images, masks)
 
     def _reference(self, volume):
         """(slice, height, width) magnitude, cropped."""
@@ -270,6 +271,28 @@ def _growing_csv(path):
         writer.writerow(COLUMNS)
         yield append
     part.replace(path)
+
+
+def _names(sources):
+    """A name for each source: its file's, or, where several have that, its path below their common folder."""
+    paths = [os.path.abspath(source) if _is_path(source) else _path_of(source) for source in sources]
+    names = [os.path.basename(path) if _is_path(s) else s.info.name for path, s in zip(paths, sources, strict=True)]
+    alike = collections.defaultdict(list)
+    for name, path in zip(names, paths, strict=True):
+        alike[name].append(path)
+
+    def unique(number, name, path):
+        if len(alike[name]) == 1:
+            return name
+        return os.path.relpath(path, os.path.commonpath(alike[name])) if all(alike[name]) else f"{name} #{number}"
+
+    return [unique(i, *pair) for i, pair in enumerate(zip(names, paths, strict=True), 1)]
+
+
+def _path_of(source):
+    """The absolute path of the file behind a source, or None."""
+    path = getattr(source, "path", None)
+    return path and os.path.abspath(path)
 
 
 def _is_path(source):

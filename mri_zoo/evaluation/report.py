@@ -56,7 +56,12 @@ def write_report(path, results, figures=()):
 
 
 def write_figures(folder, result):
-    """Write a figure for each of an evaluation's examples, ``figure-1.png`` and so on, and return their paths."""
+    """Write a figure for each of an evaluation's examples, ``figure-1.png`` and so on, and return their paths.
+
+    Figures that an earlier evaluation left in the folder are removed.
+    """
+    for path in Path(folder).glob("figure-*.png"):
+        path.unlink()
     return [
         write_figure(Path(folder) / f"figure-{number}.png", example)
         for number, example in enumerate(result.examples, 1)

@@ -1,5 +1,6 @@
 """One scan in, one image file out."""
 
+import contextlib
 import gzip
 import os
 from pathlib import Path
@@ -9,9 +10,10 @@ import matplotlib.image
 import nibabel
 import numpy as np
 
-from mri_zoo.data.files import NIfTIFile, open_volume
+from mri_zoo.data.files import ImageFile, MagnitudeFile, NIfTIFile, image_datasets, open_volume
 from mri_zoo.data.sampling import effective_acceleration, seed_from_name
 from mri_zoo.data.simulate import SimulatedAcquisition
+from mri_zoo.data.volume import DataError
 from mri_zoo.evaluation.reconstruction import reconstruct
 
 FORMATS = (".h5", ".nii", ".nii.gz", ".png")
@@ -29,7 +31,7 @@ def reconstruct_file(preset, path, output, mask=None, images=None, num_coils=1, 
         output: file that ends in one of `FORMATS`: HDF5 with the dataset `reconstruction` (slice, height, width), NIfTI
             (of a NIfTI scan with its axes and position), or all slices side by side in a PNG.
         mask: for fully sampled scans, seeded by the file's name; the preset's own by default, none for `zero-filled`.
-        images: dataset of magnitude images, for an HDF5 file that has no k-space.
+        images: dataset of magnitude images, for an HDF5 file that has no k-space; its first one by default.
         num_coils: coils to simulate, for scans that are magnitude images.
         progress: called as ``progress(done, total, text)``.
 
@@ -37,40 +39,77 @@ def reconstruct_file(preset, path, output, mask=None, images=None, num_coils=1, 
         One line that tells what was done.
 
     Raises:
-        ValueError: if the format is unknown, or coils are to be simulated for a scan that has its own.
+        ValueError: if the format is unknown, the output is the scan itself, or coils are to be simulated for a scan
+            that has its own.
         OSError: if the output cannot be written, which is tried first.
-        DataError: if the scan cannot be read.
+        DataError: if the scan cannot be read, holds nothing, or the mask or the model cannot take its size.
     """
-    output = Path(output)
+    path, output = Path(path), Path(output)
     if not output.name.lower().endswith(FORMATS):
         raise ValueError(f"{output}: the name must end in one of {', '.join(FORMATS)}.")
-    writing = output.with_name(f".{os.getpid()}.{output.name}")
-    writing.touch()  # a folder that is missing or not writable is told before the work
-    try:
-        source = scan = open_volume(path, images)
+    if output.exists() and path.exists() and output.samefile(path):
+        raise ValueError(f"{output}: is the scan itself, which would be lost; choose another output.")
+    with _writing(output) as writing:
+        source = scan = _open_scan(path, images)
         if num_coils > 1:
             if source.info.num_coils > 1:
                 raise ValueError(f"{path}: has {source.info.num_coils} coils of its own, cannot simulate {num_coils}.")
             source = SimulatedAcquisition(source, num_coils)
         info = source.info
-        sampled, done = _sampling(source), "as measured"
-        if sampled is None:
-            mask = mask or preset.mask
-            sampled = np.ones((1, info.width), np.float32)
-            if mask is not None:
-                sampled = mask(info.height, info.width, seed=seed_from_name(info.name), padding=info.padding)
-            done = "fully sampled" if sampled.all() else "undersampled here"
-        slices = []
-        for index in range(info.num_slices):
-            if progress is not None:
-                progress(index, info.num_slices, info.name)
-            slices.append(np.abs(reconstruct(preset, source.read([index]), sampled)[0]))
+        # Magnitude images are not read only to find that their Fourier transform has no gaps.
+        sampled, done = None if isinstance(scan, MagnitudeFile) else _sampling(source), "as measured"
+        with _naming(path):
+            if sampled is None:
+                mask = mask or preset.mask
+                sampled = np.ones((1, info.width), np.float32)
+                if mask is not None:
+                    sampled = mask(info.height, info.width, seed=seed_from_name(info.name), padding=info.padding)
+                done = "fully sampled" if sampled.all() else "undersampled here"
+            acceleration = effective_acceleration(sampled)
+            slices = []
+            for index in range(info.num_slices):
+                if progress is not None:
+                    progress(index, info.num_slices, info.name)
+                slices.append(np.abs(reconstruct(preset, source.read([index]), sampled)[0]))
+            if not np.any(slices):
+                raise DataError("all samples are zero; expected a scan.")
         _write(writing, output.name, np.stack(slices), scan, preset)
-        os.replace(writing, output)
+    what = f"{info.num_slices} slices" + (f" of `{scan.dataset}`" if isinstance(scan, ImageFile) else "")
+    return f"{output}: {what} by {preset.name}, {done}, acceleration {acceleration:.2f}"
+
+
+def _open_scan(path, images):
+    """The reader of a file; without k-space, that of its first stack of images."""
+    if images is None and h5py.is_hdf5(path):
+        images = next(iter(image_datasets(path)), None)
+    return open_volume(path, images)
+
+
+@contextlib.contextmanager
+def _writing(output):
+    """A hidden file beside `output`, renamed to it at the end; tells before the work where nothing can be written."""
+    part = output.with_name(f".{os.getpid()}.{output.name}")
+    try:
+        try:
+            part.touch()
+        except OSError as error:
+            raise OSError(error.errno, f"cannot be written ({error.strerror})", str(output)) from error
+        yield part
+        os.replace(part, output)
     finally:
-        writing.unlink(missing_ok=True)
-    acceleration = effective_acceleration(sampled)
-    return f"{output}: {info.num_slices} slices by {preset.name}, {done}, acceleration {acceleration:.2f}"
+        with contextlib.suppress(OSError):
+            part.unlink()
+
+
+@contextlib.contextmanager
+def _naming(path):
+    """Errors about the content of a file name the file."""
+    try:
+        yield
+    except ValueError as error:
+        if str(path) in str(error):
+            raise
+        raise DataError(f"{path}: {error}") from error
 
 
 def _sampling(source):

@@ -2,7 +2,6 @@
 
 import dataclasses
 import html
-import importlib.metadata
 import os
 import platform
 import re
@@ -200,8 +199,5 @@ def _hardware():
 
 def _versions():
     backend = keras.backend.backend()
-    try:
-        own = importlib.metadata.version("mri_zoo")
-    except importlib.metadata.PackageNotFoundError:  # used from a checkout that is not installed
-        own = "(not installed)"
-    return f"mri_zoo {own}, Keras {keras.__version__}, {backend} {sys.modules[backend].__version__}"
+    own, below = (sys.modules[name].__version__ for name in ("mri_zoo", backend))
+    return f"mri_zoo {own}, Keras {keras.__version__}, {backend} {below}"

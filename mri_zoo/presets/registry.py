@@ -22,6 +22,7 @@ from mri_zoo.models import ReconstructionModel, ZeroFilled
 
 BASELINE = "zero-filled"
 _CARD = {"data": "Training data", "training": "Training", "licence": "Licence", "limits": "Limits"}
+_KERAS_MODULES = ("keras", "keras.layers", "keras.initializers", "keras.dtype_policies")
 _KERAS_ARGUMENTS = ("name", "trainable", "dtype")
 
 
@@ -55,7 +56,7 @@ def list_models():
     """The names of all presets, `zero-filled` first, with one line on each: task, size and measured quality."""
     lines = {BASELINE: "the adjoint image; learns nothing"}
     for file in sorted(bundled_folder().glob("*/metadata.json")):
-        metadata = _read_json(file)
+        metadata = _read_json(file, ("summary", "parameters"))
         line = f"{metadata['summary']}; {metadata['parameters']:,} parameters"
         if "quality" in metadata:
             row = metadata["quality"][0]
@@ -68,7 +69,7 @@ def presets_table():
     """The lines of a Markdown table of the bundled presets with their measured quality, for README."""
     rows = []
     for file in sorted(bundled_folder().glob("*/metadata.json")):
-        metadata = _read_json(file)
+        metadata = _read_json(file, ("summary", "parameters"))
         link = f"[{file.parent.name}](weights/{file.parent.name}/README.md)"
         rows += [{"preset": link, "parameters": f"{metadata['parameters']:,}", **row} for row in metadata["quality"]]
     return _table(rows)
@@ -99,12 +100,16 @@ def load_preset(name):
         model = ZeroFilled()
         model.build()
         return Preset(BASELINE, model, ConstantScaling(), None, {"summary": list_models()[BASELINE]})
-    folder = Path(name) if (Path(name) / "config.json").is_file() else bundled_folder() / Path(name).name
+    is_name = Path(name).name == str(name)
+    folder = bundled_folder() / name if is_name and not (Path(name) / "config.json").is_file() else Path(name)
     if not (folder / "config.json").is_file():
+        if not is_name:
+            raise DataError(f"{name}: holds no preset; expected a folder with a `config.json`.")
         names = list(list_models())
         nearest = difflib.get_close_matches(str(name), names, n=1, cutoff=0)[0]
         raise ValueError(f"No model is called {name!r}; did you mean {nearest!r}? `mri-zoo models` lists them all.")
-    config, metadata = _read_json(folder / "config.json"), _read_json(folder / "metadata.json")
+    config = _read_json(folder / "config.json", ("architecture", "arguments", "scaling", "sampling"))
+    metadata = _read_json(folder / "metadata.json", ("summary", "parameters", "sha256"))
     weights = folder / "model.weights.h5"
     found = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else "no file"
     if found != metadata["sha256"]:
@@ -128,8 +133,13 @@ def save_preset(folder, model, scaling, mask=None, metadata=None):
 
     Returns:
         The folder.
+
+    Raises:
+        FileExistsError: if the folder exists and is no preset.
     """
     folder = Path(folder)
+    if folder.exists() and not (folder / "config.json").is_file():
+        raise FileExistsError(f"{folder} exists and is no preset; choose another folder, or remove it.")
     writing = folder.with_name(folder.name + ".writing")
     shutil.rmtree(writing, ignore_errors=True)
     writing.mkdir(parents=True)
@@ -149,8 +159,12 @@ def save_preset(folder, model, scaling, mask=None, metadata=None):
     (writing / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     (writing / "metadata.json").write_text(json.dumps(metadata, indent=1) + "\n")
     (writing / "README.md").write_text(model_card(folder.name, config, metadata))
-    shutil.rmtree(folder, ignore_errors=True)
+    old = folder.with_name(folder.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        os.replace(folder, old)
     os.replace(writing, folder)
+    shutil.rmtree(old, ignore_errors=True)
     return folder
 
 
@@ -177,11 +191,15 @@ def _table(rows):
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _read_json(path):
+def _read_json(path, keys):
     try:
-        return json.loads(path.read_text())
+        content = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise DataError(f"{path} is not a readable JSON file: {error}.") from error
+    missing = [key for key in keys if not isinstance(content, dict) or key not in content]
+    if missing:
+        raise DataError(f"{path} has no {', '.join(f'`{key}`' for key in missing)}; expected a preset's.")
+    return content
 
 
 def _model_from_config(config, folder):
@@ -189,7 +207,10 @@ def _model_from_config(config, folder):
     if config["architecture"] not in architectures:
         raise DataError(f"{folder}: unknown architecture {config['architecture']!r}, there are {list(architectures)}.")
     _refuse_foreign_objects(config["arguments"], folder)
-    model = architectures[config["architecture"]].from_config(config["arguments"])
+    try:
+        model = architectures[config["architecture"]].from_config(config["arguments"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{folder}/config.json does not fit {config['architecture']}: {error}.") from error
     model.build()
     return model
 
@@ -198,8 +219,12 @@ def _refuse_foreign_objects(config, folder):
     """A preset may come from anywhere: its config must name no class but the zoo's own and Keras's layers."""
     if isinstance(config, dict):
         if "class_name" in config:
-            ours = keras.saving.get_registered_object(config.get("registered_name") or "") is not None
-            if not ours and not str(config.get("module")).startswith("keras."):
+            ours = keras.saving.get_registered_object(config.get("registered_name") or "")
+            if ours is not None:
+                allowed = (config["class_name"], config.get("module")) == (ours.__name__, ours.__module__)
+            else:
+                allowed = config.get("module") in _KERAS_MODULES and config["class_name"] != "Lambda"
+            if not allowed:
                 raise DataError(f"{folder}/config.json names the class {config['class_name']!r}, which is not allowed.")
         config = list(config.values())
     if isinstance(config, (list, tuple)):

@@ -37,6 +37,7 @@ from pathlib import Path
 import keras
 
 from mri_zoo.data.preparation import ConstantScaling
+from mri_zoo.data.sampling import SamplingMask
 from mri_zoo.data.volume import DataError
 from mri_zoo.metrics import SlicePSNR, SliceSSIM
 
@@ -72,7 +73,7 @@ def load_recipe(path, overrides=()):
             Python literals, anything else is taken as text.
 
     Raises:
-        DataError: if the file is missing or defines no `recipe`.
+        DataError: if the file is missing, fails, or defines no `recipe`.
         ValueError: if a key is missing or unknown (the message suggests the nearest one), or a value does not fit.
     """
     path = Path(path)
@@ -81,6 +82,8 @@ def load_recipe(path, overrides=()):
     sys.path.insert(0, str(path.parent))  # recipes may share code that lies beside them
     try:
         recipe = runpy.run_path(str(path)).get("recipe")
+    except Exception as error:  # whatever is wrong with somebody's file
+        raise DataError(f"{path} is not a recipe that runs: {type(error).__name__}: {error}.") from error
     finally:
         sys.path.remove(str(path.parent))
     if not isinstance(recipe, dict):
@@ -102,6 +105,11 @@ def load_recipe(path, overrides=()):
     for key in ("epochs", "batch_size"):
         if not isinstance(recipe[key], int) or recipe[key] < 1:
             raise ValueError(f"`{key}` must be a whole number >= 1, got {recipe[key]!r}.")
+    if recipe["patience"] is not None and not recipe["patience"] >= 1:
+        raise ValueError(f"`patience` must be None or >= 1, got {recipe['patience']!r}.")
+    for key, kind in (("mask", SamplingMask), ("seed", int)):
+        if not isinstance(recipe[key], kind):
+            raise ValueError(f"The recipe's `{key}` must be of type {kind.__name__}, got {recipe[key]!r}.")
     recipe["metrics"] = recipe["metrics"] or [SlicePSNR(), SliceSSIM()]
     return recipe
 

@@ -1,6 +1,9 @@
 """Supervised training by a recipe, resumable after any interruption."""
 
+import contextlib
 import csv
+import inspect
+import math
 import os
 import time
 from pathlib import Path
@@ -64,9 +67,14 @@ def train(recipe, output, resume=False, prepared=None, report=print, verbose=0):
             report(f"stopping: `{recipe['monitor']}` has not improved for {recipe['patience']} epochs")
             break
         start = time.perf_counter()
-        result = model.fit(
-            data.train(epoch), validation_data=data.validation(), initial_epoch=epoch, epochs=epoch + 1, verbose=verbose
-        )
+        with data.errors():
+            result = model.fit(
+                data.train(epoch),
+                validation_data=data.validation(),
+                initial_epoch=epoch,
+                epochs=epoch + 1,
+                verbose=verbose,
+            )
         row = {"epoch": epoch + 1, **{key: values[-1] for key, values in result.history.items()}}
         row["seconds"] = time.perf_counter() - start
         if recipe["monitor"] not in row:
@@ -81,9 +89,25 @@ def train(recipe, output, resume=False, prepared=None, report=print, verbose=0):
         report(f"epoch {epoch + 1}/{recipe['epochs']}  {values}")
     writer.close()
     _load_checkpoint(model, best)
-    card = {"summary": recipe["name"], **recipe["card"]}
+    training = describe(recipe, len(data.train(0)), _best_epoch(history, recipe) + 1)
+    card = {"summary": recipe["name"], "training": training, **recipe["card"]}
     save_preset(output / "preset" / recipe["name"], model, recipe["scaling"], recipe["mask"], card)
     return model
+
+
+def describe(recipe, steps, best_epoch):
+    """The model card's text on a training of epochs of `steps` steps."""
+    loss, optimizer = recipe["loss"], recipe["optimizer"].__name__
+    text = (
+        f"{recipe['epochs']} epochs of {steps} steps of {recipe['batch_size']} slice(s); loss "
+        f"{loss if isinstance(loss, str) else type(loss).__name__}; {optimizer}, learning rate "
+        f"{recipe['learning_rate']:g} ({recipe['schedule']}); seed {recipe['seed']}; the weights are those of epoch "
+        f"{best_epoch}, the best in `{recipe['monitor']}`."
+    )
+    if recipe["initial_weights"] is None:
+        return text
+    before = load_preset(recipe["initial_weights"]).metadata.get("training", f"`{recipe['initial_weights']}`")
+    return f"{before}\n\nFrom these weights: {text}"
 
 
 def _initial_model(recipe):
@@ -110,7 +134,11 @@ class _Pipeline:
 
         if recipe["root"] is None:
             raise ValueError(f"The recipe {recipe['name']} leaves `root` open; give it with `--set root=DIR`.")
-        self.pipeline, self.recipe = pipeline, recipe
+        known = inspect.signature(pipeline.slices_of).parameters
+        for option in (*recipe["train_options"], *recipe["validation_options"]):
+            if option not in known:
+                raise ValueError(f"The recipe's options hold `{option}`; `slices_of` takes {', '.join(known)}.")
+        self.pipeline, self.recipe, self.errors = pipeline, recipe, pipeline.data_errors
         self.sources = {split: recipe["sources"](recipe["root"], split) for split in ("train", "validation")}
 
     def train(self, epoch):
@@ -132,7 +160,7 @@ class _Prepared:
     """Batches stored by `mri-zoo prepare`."""
 
     def __init__(self, recipe, folder):
-        self.folder, self.seed = Path(folder), recipe["seed"]
+        self.folder, self.seed, self.errors = Path(folder), recipe["seed"], contextlib.nullcontext
         if not len(self.train(0)):
             raise DataError(f"{folder} holds no training batch.")
 
@@ -168,7 +196,8 @@ def prepare(recipe, output, epochs=1, progress=None):
                 progress(done, None, f"{split} batches")
             yield batch
 
-    return tuple(write_batches(counted(*item), output / item[0], description) for item in splits.items())
+    with data.errors():
+        return tuple(write_batches(counted(*item), output / item[0], description) for item in splits.items())
 
 
 def _save_checkpoint(model, path, epoch):
@@ -203,8 +232,10 @@ def _write_log(path, history):
 
 
 def _best_epoch(history, recipe):
-    values = [row[recipe["monitor"]] for row in history]
-    return values.index(max(values) if recipe["mode"] == "max" else min(values))
+    sign = 1 if recipe["mode"] == "max" else -1
+    values = [sign * row[recipe["monitor"]] for row in history]
+    values = [-math.inf if math.isnan(value) else value for value in values]
+    return values.index(max(values))
 
 
 def _out_of_patience(history, recipe):

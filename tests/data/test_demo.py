@@ -37,7 +37,7 @@ def test_held_out_brain_is_upright():
 def test_held_out_brain_describes_itself():
     info = HeldOutBrain().info
     assert (info.name, info.contrast, info.num_slices, info.num_coils) == ("example4d.nii.gz", "T2star", 24, 1)
-    assert HeldOutBrain(8).info.name == "8coil_example4d.nii.gz"
+    assert HeldOutBrain(8).info.name == "example4d.nii.gz"
     assert HeldOutBrain().read().target.max((1, 2)).min() > 500
 
 

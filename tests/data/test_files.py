@@ -341,7 +341,7 @@ def test_nifti_cache_is_bounded_and_shared(write_nifti, monkeypatch):
     loads = []
     load = nibabel.load
     monkeypatch.setattr(nibabel, "load", lambda path, **kwargs: loads.append(kwargs) or load(path, **kwargs))
-    files._nifti_volume.cache_clear()
+    files._read_nifti.cache_clear()
     paths = [write_nifti(np.full((5, 4, 3), value, np.float32), f"{value}.nii.gz") for value in range(1, 8)]
     sources = [NIfTIFile(path) for path in paths for _ in range(2)]
     loads.clear()
@@ -349,7 +349,7 @@ def test_nifti_cache_is_bounded_and_shared(write_nifti, monkeypatch):
         for index in range(3):
             assert source.read([index]).target.max() == int(source.path.name[0])
     assert len(loads) == len(paths)
-    assert files._nifti_volume.cache_info().currsize == files.NUM_CACHED_VOLUMES < len(paths)
+    assert files._read_nifti.cache_info().currsize == files.NUM_CACHED_VOLUMES < len(paths)
 
 
 def test_nifti_cache_cannot_be_spoilt_and_sees_a_new_file(write_nifti):

@@ -178,3 +178,23 @@ def test_memory_does_not_grow_with_the_number_of_files(tmp_path, rng):
 
     peak(few * 8)  # buffers of the runtime
     assert peak(few * 100) < 60 * 2**20  # the files hold 200 MiB
+
+
+def test_volumes_that_are_read_as_a_whole_are_mixed_a_few_at_a_time():
+    sources = [Source(f"{i}.nii.gz") for i in range(9)]
+    for source in sources:
+        source.whole = True
+    reads = []
+    for i, source in enumerate(sources):
+        source.read = lambda slices, i=i, read=source.read: reads.append(i) or read(slices)
+    elements(slices_of(sources, MASK, slices="all", seed=1))
+    assert len(reads) == 36
+    spans = [max(k for k, i in enumerate(reads) if i == v) - reads.index(v) for v in range(9)]
+    assert max(spans) < 16  # four volumes of four slices
+    assert reads != sorted(reads)
+
+
+def test_samples_of_undersampled_volumes_cannot_be_turned():
+    mask = np.ones((1, 13), "float32")
+    with pytest.raises(ValueError, match="`augment` needs fully sampled volumes"):
+        slices_of([Source("a.h5", mask=mask)], MASK, augment=True)

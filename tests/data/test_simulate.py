@@ -115,7 +115,7 @@ def test_acquisition_describes_itself(magnitudes):
     source = Magnitudes(magnitudes)
     info = SimulatedAcquisition(source, 3, (11, 8)).info
     assert (info.num_slices, info.num_coils, info.height, info.width) == (4, 3, 11, 8)
-    assert (info.name, info.contrast, info.patient_id) == ("3coil_scan.nii.gz", "T1w", "p1")
+    assert (info.name, info.contrast, info.patient_id) == ("scan.nii.gz", "T1w", "p1")
     assert info.target_size == (11, 8) and info.padding == (0, 8) and info.mask is None
     assert SimulatedAcquisition(source).info.name == "scan.nii.gz"
 

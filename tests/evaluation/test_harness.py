@@ -218,6 +218,19 @@ def test_examples_hold_the_first_volume_of_each_contrast(tmp_path):
     np.testing.assert_allclose(example.images["two"], np.abs(undersampled), rtol=1e-4, atol=1e-5)
 
 
+def test_volumes_of_one_file_name_keep_apart(tmp_path):
+    paths = [tmp_path / patient / "T1.h5" for patient in ("p1", "p2")]
+    for path in paths:
+        path.parent.mkdir()
+        with h5py.File(path, "w") as file:
+            file["kspace"] = np.ones((2, 15, 13), "complex64")
+    result = evaluate(
+        [zero_filled()], [*paths, Source("T2.h5"), Source("T2.h5")], tmp_path / "results", mask=RandomMask(2)
+    )
+    assert [row.volume for row in result.rows] == ["p1/T1.h5", "p2/T1.h5", "T2.h5 #3", "T2.h5 #4"]
+    assert "Volumes: 4" in (tmp_path / "results" / "table.md").read_text()
+
+
 def test_interrupted_run_keeps_its_rows_and_earlier_results(tmp_path):
     evaluate([zero_filled()], [Source("earlier.h5")], tmp_path, mask=RandomMask(3))
     sources = [Source("0.h5"), Source("1.h5"), Broken(KeyboardInterrupt(), name="2.h5")]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import mri_zoo
-from mri_zoo.data import DataError, PercentileScaling, RandomMask
+from mri_zoo.data import ConstantScaling, DataError, PercentileScaling, RandomMask
 from mri_zoo.models import PDNet, UNet
 from mri_zoo.presets.registry import list_models, load_preset, save_preset
 
@@ -60,10 +60,31 @@ def test_zero_filled_is_always_there():
     assert load_preset("zero-filled").model.count_params() == 0
 
 
-@pytest.mark.parametrize("name, nearest", [("zero-fileld", "zero-filled"), ("../../etc/zero-filled2", "zero-filled")])
-def test_unknown_name_suggests_the_nearest(name, nearest):
-    with pytest.raises(ValueError, match=f"did you mean '{nearest}'"):
-        load_preset(name)
+def test_unknown_name_suggests_the_nearest():
+    with pytest.raises(ValueError, match="did you mean 'zero-filled'"):
+        load_preset("zero-fileld")
+
+
+def test_a_path_never_means_a_bundled_preset():
+    """A training that is not finished has no preset yet: nothing of that name may take its place."""
+    with pytest.raises(DataError, match="runs/pdnet-brain-demo-af4: holds no preset; expected a folder"):
+        load_preset("runs/pdnet-brain-demo-af4")
+
+
+def test_a_folder_that_is_no_preset_is_not_replaced(preset, tmp_path):
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "thesis.txt").write_text("all my work")
+    with pytest.raises(FileExistsError, match="precious exists and is no preset"):
+        save_preset(tmp_path / "precious", preset[1], ConstantScaling())
+    assert (tmp_path / "precious" / "thesis.txt").exists()
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"architecture": "UNet"}'])
+def test_incomplete_presets_are_refused(preset, content):
+    folder, _ = preset
+    (folder / "config.json").write_text(content)
+    with pytest.raises(DataError, match="config.json has no `.*; expected a preset's"):
+        load_preset(folder)
 
 
 def test_damaged_weights_are_refused(preset):

@@ -13,7 +13,7 @@ import pytest
 from mri_zoo.data import DataError, PreparedBatches
 from mri_zoo.presets import load_preset
 from mri_zoo.training.recipes import load_recipe, make_optimizer
-from mri_zoo.training.supervised import prepare, train
+from mri_zoo.training.supervised import _best_epoch, prepare, train
 
 RECIPE = Path(__file__).with_name("tiny_recipe.py")
 
@@ -90,6 +90,8 @@ def test_training_starts_from_the_weights_of_a_preset(finished, tmp_path):
     preset = finished / "preset" / "pdnet-blobs"
     still = ["epochs=1", "learning_rate=0.0", f"initial_weights={preset}"]
     model = train(load_recipe(RECIPE, still), tmp_path / "tuned", report=silent)
+    text = load_preset(tmp_path / "tuned" / "preset" / "pdnet-blobs").metadata["training"]
+    assert "3 epochs" in text and "From these weights: 1 epochs" in text and "learning rate 0 (cosine)" in text
     for ours, theirs in zip(model.get_weights(), load_preset(preset).model.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
@@ -119,7 +121,7 @@ def test_prepared_batches_are_the_pipelines_and_can_be_trained_on(tmp_path):
     assert orders[0] == orders[1] != orders[2]
     train(recipe, tmp_path / "run", prepared=tmp_path / "data", report=silent)
     assert (tmp_path / "run" / "preset" / "pdnet-blobs" / "config.json").is_file()
-    with pytest.raises(FileExistsError, match="already holds prepared batches"):
+    with pytest.raises(FileExistsError, match="train exists already; choose another folder"):
         prepare(recipe, tmp_path / "data")
 
 
@@ -129,6 +131,20 @@ def test_unfinished_or_incomplete_prepared_data_is_refused(tmp_path):
     (tmp_path / "batches.json").write_text('{"batches": 2, "description": null}')
     with pytest.raises(DataError, match="batch-00000.npz is missing"):
         PreparedBatches(tmp_path)
+
+
+def test_an_epoch_without_a_number_is_never_the_best():
+    history = [{"val_slice_psnr": value} for value in (float("nan"), 1.0, 3.0, 2.0)]
+    assert _best_epoch(history, {"monitor": "val_slice_psnr", "mode": "max"}) == 2
+    assert _best_epoch(history, {"monitor": "val_slice_psnr", "mode": "min"}) == 1
+
+
+def test_misspelt_options_are_refused(tmp_path):
+    recipe = load_recipe(RECIPE, ["train_options.inner_slice=2"])
+    with pytest.raises(ValueError, match="options hold `inner_slice`; `slices_of` takes .*inner_slices"):
+        train(recipe, tmp_path / "run", report=silent)
+    with pytest.raises(ValueError, match="`patience` must be None or >= 1, got -1"):
+        load_recipe(RECIPE, ["patience=-1"])
 
 
 def test_monitor_that_is_never_measured_is_refused(tmp_path):
