@@ -14,6 +14,7 @@ import typer.main
 
 import mri_zoo.models
 from mri_zoo.cli import app
+from mri_zoo.presets.registry import presets_table
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md")] + sorted((ROOT / "docs").glob("*.md"))
@@ -42,6 +43,11 @@ def test_commands_parse(page):
 def test_every_command_is_shown():
     shown = {name for page in PAGES for name, *_ in commands(page)}
     assert shown == set(typer.main.get_command(app).commands)
+
+
+def test_table_of_presets_is_that_of_their_cards():
+    text = (ROOT / "README.md").read_text()
+    assert text.partition("<!-- presets:begin -->\n")[2].partition("\n<!-- presets:end -->")[0] == presets_table()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

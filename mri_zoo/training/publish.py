@@ -10,14 +10,15 @@ from mri_zoo.evaluation.harness import evaluate
 from mri_zoo.presets.registry import BASELINE, load_preset, save_preset
 
 
-def publish(preset_folder, weights_folder, volumes=None, num_coils=1, progress=None):
+def publish(preset_folder, weights_folder, volumes=None, kspace=None, num_coils=1, progress=None):
     """Measure a preset on the held-out brain, and on a folder of volumes, and store it with what was found.
 
     Args:
         preset_folder: the preset that a training made.
         weights_folder: where the preset's folder goes.
         volumes: folder of NIfTI volumes that were not trained on.
-        num_coils: receive coils to simulate.
+        kspace: folder of raw k-space in fastMRI's layout that was not trained on.
+        num_coils: receive coils to simulate for the brain and the volumes.
         progress: called as ``progress(done, total, text)``.
 
     Returns:
@@ -29,8 +30,9 @@ def publish(preset_folder, weights_folder, volumes=None, num_coils=1, progress=N
     preset = load_preset(preset_folder)
     data = {"held-out brain (nibabel)": sources_of("demo", num_coils=num_coils)}
     if volumes is not None:
-        volumes = Path(volumes)
-        data[f"{volumes.parent.name}/{volumes.name}"] = sources_of("oasis", volumes, num_coils)
+        data[_title(volumes)] = sources_of("oasis", volumes, num_coils)
+    if kspace is not None:
+        data[_title(kspace)] = sources_of("fastmri", kspace)
     quality = []
     for title, sources in data.items():
         with tempfile.TemporaryDirectory() as folder:
@@ -54,3 +56,8 @@ def publish(preset_folder, weights_folder, volumes=None, num_coils=1, progress=N
         )
     metadata = {**preset.metadata, "quality": quality}
     return save_preset(Path(weights_folder) / preset.name, preset.model, preset.scaling, preset.mask, metadata)
+
+
+def _title(folder):
+    """The last two parts of its path."""
+    return "/".join(Path(folder).absolute().parts[-2:])
