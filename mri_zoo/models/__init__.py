@@ -1,8 +1,9 @@
 """One file per published model."""
 
 from mri_zoo.models.base import ReconstructionModel
+from mri_zoo.models.cascade_net import CascadeNet
 from mri_zoo.models.pdnet import PDNet
 from mri_zoo.models.unet import UNet
 from mri_zoo.models.zero_filled import ZeroFilled
 
-__all__ = ["PDNet", "ReconstructionModel", "UNet", "ZeroFilled"]
+__all__ = ["CascadeNet", "PDNet", "ReconstructionModel", "UNet", "ZeroFilled"]

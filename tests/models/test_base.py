@@ -8,12 +8,16 @@ from helpers import acquire, relative_error
 from keras import ops
 
 from mri_zoo.data.fourier import center_crop as center_crop_reference
-from mri_zoo.models import PDNet, ReconstructionModel, UNet, ZeroFilled
+from mri_zoo.models import CascadeNet, PDNet, ReconstructionModel, UNet, ZeroFilled
 from mri_zoo.models.base import center_crop, magnitude_like
 from mri_zoo.physics.cartesian import Cartesian
 
 # Small, and with no argument at its default.
 LEARNED = {
+    "cascade_net": (
+        CascadeNet,
+        {"num_cascades": 2, "num_convolutions": 1, "num_filters": 4, "soft_consistency": True},
+    ),
     "unet": (UNet, {"num_filters": (4, 6), "num_convolutions": 1, "crop": (14, 11), "penultimate_activation": None}),
     "pdnet": (PDNet, {"num_iterations": 2, "num_primal": 3, "num_dual": 2, "num_filters": 4}),
     "pdnet_primal_only": (
@@ -21,7 +25,7 @@ LEARNED = {
         {"num_iterations": 2, "num_primal": 1, "num_filters": 4, "primal_only": True, "buffers": "adjoint"},
     ),
 }
-TRAINED = ["unet", "pdnet"]  # one of each class, where a test takes long
+TRAINED = ["unet", "pdnet", "cascade_net"]  # one of each class, where a test takes long
 MODELS = {**LEARNED, "zero_filled": (ZeroFilled, {})}
 
 

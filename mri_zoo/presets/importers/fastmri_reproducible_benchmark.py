@@ -5,7 +5,7 @@ then all k-space networks.
 """
 
 from mri_zoo.data.preparation import ConstantScaling
-from mri_zoo.models import PDNet, UNet
+from mri_zoo.models import CascadeNet, PDNet, UNet
 from mri_zoo.presets.importers.checkpoint import Architecture, image_by_image
 
 
@@ -54,6 +54,32 @@ def _pdnet_weights(model, checkpoint):
         yield from _regrouped(_paired(net.weights, arrays), model.num_dual, 1, 1)
 
 
+def _cascade_net_arguments(checkpoint):
+    kernels, soft = _kernels_and_scalar(checkpoint)
+    num_cascades = sum(kernel.shape[2] == 2 for kernel in kernels)
+    return {
+        "num_cascades": num_cascades,
+        "num_convolutions": len(kernels) // num_cascades - 1,
+        "num_filters": kernels[0].shape[3],
+        "soft_consistency": bool(soft),
+    }
+
+
+def _kernels_and_scalar(checkpoint):
+    """The convolution kernels, and the (name, array) pairs of the learned weight of data consistency: one or none."""
+    arrays = checkpoint.in_order()
+    return [array for _, array in arrays if array.ndim == 4], [pair for pair in arrays if pair[1].shape == (1,)]
+
+
+def _consistent_weights(model, checkpoint):
+    """Of a model with `networks` and `consistency_weight`; where the file has the latter depends on its layout."""
+    _, scalar = _kernels_and_scalar(checkpoint)
+    if model.soft_consistency:
+        yield from _paired([model.consistency_weight], scalar)
+    others = [pair for pair in checkpoint.in_order() if pair[1].shape != (1,)]
+    yield from _paired([weight for network in model.networks for weight in network.weights], others)
+
+
 def _nets(checkpoint):
     """The (name, array) pairs of the refiner, of each primal and of each dual network."""
     layers = list(checkpoint.layers)
@@ -87,6 +113,7 @@ def _regrouped(weights, *num_images):
 FASTMRI_SCALING = ConstantScaling(1e6)
 
 ARCHITECTURES = {
+    "CascadeNet": Architecture(CascadeNet, _cascade_net_arguments, _consistent_weights, scaling=FASTMRI_SCALING),
     "PDNet": Architecture(PDNet, _pdnet_arguments, _pdnet_weights, scaling=FASTMRI_SCALING),
     "UNet": Architecture(UNet, _unet_arguments, _unet_weights, ("penultimate_activation",), FASTMRI_SCALING),
 }
