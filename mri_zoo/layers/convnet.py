@@ -8,7 +8,7 @@ from mri_zoo.physics.complex import from_channels, to_channels
 
 @keras.saving.register_keras_serializable("mri_zoo")
 class ConvNet(keras.layers.Layer):
-    """`num_convolutions` 3x3 convolutions of `num_filters` with activation, then one linear convolution.
+    """`num_convolutions` 3x3 convolutions of `num_filters` with activation, then one linear convolution, 3x3 or other.
 
     Real (batch, height, width, channels) to (batch, height, width, `num_outputs`), same padding.
 
@@ -17,20 +17,24 @@ class ConvNet(keras.layers.Layer):
         num_filters: channels of the hidden convolutions.
         num_convolutions: hidden convolutions, at least 1.
         activation: of the hidden convolutions: Keras's name, or the negative slope of a leaky ReLU.
+        last_kernel_size: side of the last convolution.
     """
 
-    def __init__(self, num_outputs, num_filters=32, num_convolutions=2, activation="relu", **kwargs):
+    def __init__(
+        self, num_outputs, num_filters=32, num_convolutions=2, activation="relu", last_kernel_size=3, **kwargs
+    ):
         super().__init__(**kwargs)
         if num_convolutions < 1:
             raise ValueError(f"`num_convolutions` must be >= 1, got {num_convolutions}.")
         self.num_outputs, self.num_filters = num_outputs, num_filters
         self.num_convolutions, self.activation = num_convolutions, activation
+        self.last_kernel_size = last_kernel_size
         self.convolutions = [
             *(
                 convolution(num_filters, activation=activation, dtype=self.dtype_policy)
                 for _ in range(num_convolutions)
             ),
-            convolution(num_outputs, dtype=self.dtype_policy),
+            convolution(num_outputs, last_kernel_size, dtype=self.dtype_policy),
         ]
 
     def call(self, x):
@@ -47,6 +51,7 @@ class ConvNet(keras.layers.Layer):
             "num_filters": self.num_filters,
             "num_convolutions": self.num_convolutions,
             "activation": self.activation,
+            "last_kernel_size": self.last_kernel_size,
         }
 
 

@@ -45,11 +45,11 @@ class Cartesian:
 
     def adjoint(self, kspace, batch):
         """K-space (batch, coil, height, width) to the coil-combined image (batch, height, width) complex64."""
-        return self.combine(self._ifft(self._sample(kspace, batch)), batch)
+        return self.combine_kspace(self._sample(kspace, batch), batch)
 
     def normal(self, image, batch):
         """Adjoint of forward, with one masking."""
-        return self.combine(self._ifft(self.forward(image, batch)), batch)
+        return self.combine_kspace(self.forward(image, batch), batch)
 
     def coil_kspace(self, image, batch):
         """F S x: the full k-space of every coil, before sampling."""
@@ -57,6 +57,10 @@ class Cartesian:
         if "sensitivity_maps" in batch:
             coils = batch["sensitivity_maps"] * coils
         return self._fft(coils)
+
+    def combine_kspace(self, kspace, batch):
+        """S^H F^H: full k-space of every coil to one image, the adjoint of `coil_kspace`."""
+        return self.combine(self._ifft(kspace), batch)
 
     def combine(self, coil_images, batch):
         """S^H: coil images (batch, coil, height, width) to one image (batch, height, width)."""

@@ -77,7 +77,7 @@ def test_apply_per_coil_treats_each_coil_on_its_own(rng):
     "layer",
     [
         ConvNet(6, num_filters=5, num_convolutions=3, activation="tanh", dtype="mixed_bfloat16", name="net"),
-        ComplexNet(ConvNet(6, num_filters=5, activation="elu"), residual=False, name="complex"),
+        ComplexNet(ConvNet(6, num_filters=5, activation="elu", last_kernel_size=1), residual=False, name="complex"),
     ],
     ids=lambda layer: layer.name,
 )

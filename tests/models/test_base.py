@@ -8,7 +8,7 @@ from helpers import acquire, relative_error
 from keras import ops
 
 from mri_zoo.data.fourier import center_crop as center_crop_reference
-from mri_zoo.models import CascadeNet, PDNet, ReconstructionModel, UNet, ZeroFilled
+from mri_zoo.models import CascadeNet, KIKINet, PDNet, ReconstructionModel, UNet, ZeroFilled
 from mri_zoo.models.base import center_crop, magnitude_like
 from mri_zoo.physics.cartesian import Cartesian
 
@@ -18,6 +18,14 @@ LEARNED = {
         CascadeNet,
         {"num_cascades": 2, "num_convolutions": 1, "num_filters": 4, "soft_consistency": True},
     ),
+    "kiki_net": (
+        KIKINet,
+        {"num_cascades": 3, "num_convolutions": 1, "num_filters": 4, "activation": "relu"},
+    ),
+    "kiki_net_end_to_end": (
+        KIKINet,
+        {"num_convolutions": 1, "num_filters": 4, "final_consistency": True, "soft_consistency": True},
+    ),
     "unet": (UNet, {"num_filters": (4, 6), "num_convolutions": 1, "crop": (14, 11), "penultimate_activation": None}),
     "pdnet": (PDNet, {"num_iterations": 2, "num_primal": 3, "num_dual": 2, "num_filters": 4}),
     "pdnet_primal_only": (
@@ -25,7 +33,7 @@ LEARNED = {
         {"num_iterations": 2, "num_primal": 1, "num_filters": 4, "primal_only": True, "buffers": "adjoint"},
     ),
 }
-TRAINED = ["unet", "pdnet", "cascade_net"]  # one of each class, where a test takes long
+TRAINED = ["unet", "pdnet", "cascade_net", "kiki_net"]  # one of each class, where a test takes long
 MODELS = {**LEARNED, "zero_filled": (ZeroFilled, {})}
 
 

@@ -40,6 +40,7 @@ def test_coil_kspace_is_fully_sampled_and_combine_inverts_it(rng):
     everything = {**batch, "mask": np.ones_like(batch["mask"])}
     # The maps have unit root-sum-of-squares, so S^H F^H F S is the identity.
     assert relative_error(physics.adjoint(kspace, everything), x) < 1e-6
+    assert relative_error(physics.combine_kspace(kspace, batch), x) < 1e-6
 
 
 @pytest.mark.parametrize("case", ["s8x8", "s6x10"])

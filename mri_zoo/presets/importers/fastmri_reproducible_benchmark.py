@@ -5,7 +5,7 @@ then all k-space networks.
 """
 
 from mri_zoo.data.preparation import ConstantScaling
-from mri_zoo.models import CascadeNet, PDNet, UNet
+from mri_zoo.models import CascadeNet, KIKINet, PDNet, UNet
 from mri_zoo.presets.importers.checkpoint import Architecture, image_by_image
 
 
@@ -65,6 +65,20 @@ def _cascade_net_arguments(checkpoint):
     }
 
 
+def _kiki_net_arguments(checkpoint):
+    kernels, soft = _kernels_and_scalar(checkpoint)
+    num_networks = sum(kernel.shape[0] == 1 for kernel in kernels)
+    # The networks that were trained one after the other are nested: the last contains the others as one layer.
+    nested = any(len(names) > 2 for names in checkpoint.layers.values())
+    return {
+        "num_cascades": num_networks // 2,
+        "num_convolutions": len(kernels) // num_networks - 1,
+        "num_filters": kernels[0].shape[3],
+        "final_consistency": not nested,
+        "soft_consistency": bool(soft),
+    }
+
+
 def _kernels_and_scalar(checkpoint):
     """The convolution kernels, and the (name, array) pairs of the learned weight of data consistency: one or none."""
     arrays = checkpoint.in_order()
@@ -114,6 +128,7 @@ FASTMRI_SCALING = ConstantScaling(1e6)
 
 ARCHITECTURES = {
     "CascadeNet": Architecture(CascadeNet, _cascade_net_arguments, _consistent_weights, scaling=FASTMRI_SCALING),
+    "KIKINet": Architecture(KIKINet, _kiki_net_arguments, _consistent_weights, scaling=FASTMRI_SCALING),
     "PDNet": Architecture(PDNet, _pdnet_arguments, _pdnet_weights, scaling=FASTMRI_SCALING),
     "UNet": Architecture(UNet, _unet_arguments, _unet_weights, ("penultimate_activation",), FASTMRI_SCALING),
 }
