@@ -1,0 +1,143 @@
+"""The U-net of fastMRI and of DIRECT: instance normalisation after each convolution."""
+
+import keras
+from keras import ops
+
+from mri_zoo.layers.convnet import convolution
+
+
+@keras.saving.register_keras_serializable("mri_zoo")
+class InstanceUNet(keras.layers.Layer):
+    """U-net on real channels, (batch, height, width, channels) to (batch, height, width, `num_outputs`), any size.
+
+    Each scale has two 3x3 convolutions; down by 2x2 average pooling (a last odd line is left out), up by a 2x2
+    transposed convolution of stride 2. Each of them is without bias and followed by instance normalisation without
+    learned scale and a leaky ReLU of slope 0.2. What comes from below gets a reflected last line where the skip is
+    larger by one; it is first in the concatenation. A 1x1 convolution with bias ends the network. All sizes of at least
+    ``2 ** num_pools`` are as upstream; smaller images, which fail there, are zero-padded to that size and cropped back.
+
+    Args:
+        num_outputs: output channels.
+        num_filters: channels of the finest scale; they double from scale to scale.
+        num_pools: scales below the finest.
+
+    Reference: Ronneberger et al., MICCAI 2015; Zbontar et al., arXiv:1811.08839; `Unet` of fastMRI and `UnetModel2d` of
+    DIRECT, without their dropout, which the published weights were trained without.
+    """
+
+    def __init__(self, num_outputs, num_filters=32, num_pools=4, **kwargs):
+        super().__init__(**kwargs)
+        for name, value in {"num_outputs": num_outputs, "num_filters": num_filters, "num_pools": num_pools}.items():
+            if value < 1:
+                raise ValueError(f"`{name}` must be >= 1, got {value}.")
+        self.num_outputs, self.num_filters, self.num_pools = num_outputs, num_filters, num_pools
+        *skipped, bottom = (num_filters * 2**i for i in range(num_pools + 1))
+        self.down = [self._scale(filters) for filters in skipped]
+        self.bottom = self._scale(bottom)
+        self.up = [[self._upward(filters), *self._scale(filters)] for filters in reversed(skipped)]
+        self.last = convolution(num_outputs, 1, dtype=self.dtype_policy)
+
+    def _scale(self, filters):
+        return [convolution(filters, use_bias=False, dtype=self.dtype_policy) for _ in range(2)]
+
+    def _upward(self, filters):
+        return keras.layers.Conv2DTranspose(filters, 2, strides=2, use_bias=False, dtype=self.dtype_policy)
+
+    def call(self, x):
+        """Apply the network."""
+        height, width = ops.shape(x)[1:3]
+        smallest = 2**self.num_pools
+        x, (top, left) = pad_evenly(x, _larger(height, smallest), _larger(width, smallest))
+        skips = []
+        for scale in self.down:
+            x = _chain(scale, x)
+            skips.append(x)
+            x = ops.average_pool(x, 2, strides=2)
+        x = _chain(self.bottom, x)
+        for (upward, *scale), skip in zip(self.up, reversed(skips), strict=True):
+            x = _reflect_to_size_of(skip, _chain([upward], x))
+            x = _chain(scale, ops.concatenate([x, skip], axis=-1))
+        return self.last(x)[:, top : top + height, left : left + width]
+
+    def get_config(self):
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "num_outputs": self.num_outputs,
+            "num_filters": self.num_filters,
+            "num_pools": self.num_pools,
+        }
+
+
+def group_moments(x, num_groups):
+    """Mean and (biased) variance of each image's `num_groups` equal parts of the channels, in float32.
+
+    Args:
+        x: (batch, height, width, channels) real.
+        num_groups: as many as there are channels for the moments of each channel on its own.
+
+    Returns:
+        Two tensors (batch, 1, 1, num_groups).
+    """
+    x = ops.cast(x, "float32")
+    mean = _group_mean(x, num_groups)
+    return mean, _group_mean(ops.square(x - spread(mean, x)), num_groups)
+
+
+def spread(values, x):
+    """(batch, 1, 1, groups) as (batch, 1, width, channels), for arithmetic with `x` (batch, height, width, channels).
+
+    TensorFlow takes half as long to combine a tensor with whole rows as with one number per channel.
+    """
+    batch, _, width, channels = ops.shape(x)
+    if values.shape[-1] != channels:
+        values = ops.repeat(values, channels // values.shape[-1], axis=-1)
+    return ops.broadcast_to(values, (batch, 1, width, channels))
+
+
+def pad_evenly(x, height, width):
+    """Zero-pad (batch, height, width, channels) to a size, as evenly as possible.
+
+    Where an odd number is missing, the bottom or right side gets one more.
+
+    Returns:
+        The padded tensor and the (top, left) padding.
+    """
+    missing = [want - have for want, have in zip((height, width), ops.shape(x)[1:3], strict=True)]
+    (top, bottom), (left, right) = ((n // 2, n - n // 2) for n in missing)
+    if _may_differ_from_zero(missing):
+        x = ops.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
+    return x, (top, left)
+
+
+def _chain(convolutions, x):
+    """Apply the convolutions in turn, each with instance normalisation and leaky ReLU."""
+    for convolve in convolutions:
+        x = convolve(x)
+        mean, variance = group_moments(x, x.shape[-1])
+        y = (ops.cast(x, "float32") - spread(mean, x)) * spread(ops.rsqrt(variance + 1e-5), x)
+        x = ops.leaky_relu(ops.cast(y, x.dtype), 0.2)
+    return x
+
+
+def _group_mean(x, num_groups):
+    mean = ops.mean(ops.mean(x, axis=1, keepdims=True), axis=2, keepdims=True)  # both axes at once take longer
+    if num_groups == x.shape[-1]:
+        return mean
+    return ops.mean(ops.reshape(mean, (-1, 1, 1, num_groups, x.shape[-1] // num_groups)), axis=-1)
+
+
+def _reflect_to_size_of(larger, x):
+    """Append the reflected last row or column where `larger` has one more."""
+    missing = [want - have for want, have in zip(ops.shape(larger)[1:3], ops.shape(x)[1:3], strict=True)]
+    if _may_differ_from_zero(missing):
+        x = ops.pad(x, ((0, 0), (0, missing[0]), (0, missing[1]), (0, 0)), mode="reflect")
+    return x
+
+
+def _may_differ_from_zero(sizes):
+    return any(not isinstance(size, int) or size != 0 for size in sizes)
+
+
+def _larger(size, other):
+    return max(size, other) if isinstance(size, int) else ops.maximum(size, other)
