@@ -51,3 +51,17 @@ def recorded_batch(path):
             return {"kspace": io["kspace"][:, None, ..., 0], "mask": io["mask"][:, None].astype("float32")}
         kspace, mask, maps = io["kspace"][..., 0], io["mask"].astype("float32"), io["smaps"]
         return {"kspace": kspace, "mask": mask, "sensitivity_maps": maps}
+
+
+def direct_batches(path):
+    """The batch and a dict of the outputs of both recordings, of an even and of an odd size, of a case of DIRECT."""
+    with np.load(path) as io:
+        arrays = dict(io)
+    for size in ("even", "odd"):
+        own = {name.removeprefix(f"{size}_"): array for name, array in arrays.items() if name.startswith(f"{size}_")}
+        if own:
+            mask = own.pop("sampling_mask")[..., 0].astype("float32")
+            yield (
+                {"kspace": own.pop("masked_kspace"), "mask": mask, "sensitivity_maps": own.pop("sensitivity_map")},
+                own,
+            )

@@ -3,8 +3,9 @@
 from mri_zoo.models.base import ReconstructionModel
 from mri_zoo.models.cascade_net import CascadeNet
 from mri_zoo.models.kiki_net import KIKINet
+from mri_zoo.models.modl import MoDL
 from mri_zoo.models.pdnet import PDNet
 from mri_zoo.models.unet import UNet
 from mri_zoo.models.zero_filled import ZeroFilled
 
-__all__ = ["CascadeNet", "KIKINet", "PDNet", "ReconstructionModel", "UNet", "ZeroFilled"]
+__all__ = ["CascadeNet", "KIKINet", "MoDL", "PDNet", "ReconstructionModel", "UNet", "ZeroFilled"]

@@ -25,8 +25,8 @@ def gradient_step(image, batch, physics, step_size):
     return image - scale(physics.adjoint(residual, batch), step_size)
 
 
-def conjugate_gradient(image, batch, physics, weight, num_steps):
-    """Conjugate gradients for ``(A^H A + w I) x = A^H y + w z``, started at z: the proximal step of MoDL.
+def conjugate_gradient(image, batch, physics, weight, num_steps, start=None):
+    """Conjugate gradients for ``(A^H A + w I) x = A^H y + w z``: the proximal step of MoDL.
 
     Args:
         image: z, (batch, height, width) complex64.
@@ -34,6 +34,7 @@ def conjugate_gradient(image, batch, physics, weight, num_steps):
         physics: gives `adjoint` and `normal`.
         weight: w > 0, real number or tensor.
         num_steps: steps taken, at least 1.
+        start: the first x, z by default.
 
     Returns:
         x, differentiable in z and in w.
@@ -43,9 +44,11 @@ def conjugate_gradient(image, batch, physics, weight, num_steps):
     if num_steps < 1:
         raise ValueError(f"`num_steps` must be >= 1, got {num_steps}.")
     weight = ops.cast(weight, "float32")
-    x = image
-    # The right-hand side minus the operator at z: the weighted terms cancel.
-    residual = physics.adjoint(batch["kspace"], batch) - physics.normal(x, batch)
+    x = image if start is None else start
+    # The right-hand side minus the operator at x; the weighted terms cancel at z.
+    residual = physics.adjoint(batch["kspace"] - physics.forward(x, batch), batch)
+    if start is not None:
+        residual = residual + scale(image - start, weight)
     direction, energy = residual, _energy(residual)
     for _ in range(num_steps):
         curved = physics.normal(direction, batch) + scale(direction, weight)

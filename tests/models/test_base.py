@@ -8,7 +8,8 @@ from helpers import acquire, relative_error
 from keras import ops
 
 from mri_zoo.data.fourier import center_crop as center_crop_reference
-from mri_zoo.models import CascadeNet, KIKINet, PDNet, ReconstructionModel, UNet, ZeroFilled
+from mri_zoo.layers.resnet import PreActivationResNet, ScaledResNet
+from mri_zoo.models import CascadeNet, KIKINet, MoDL, PDNet, ReconstructionModel, UNet, ZeroFilled
 from mri_zoo.models.base import center_crop, magnitude_like
 from mri_zoo.physics.cartesian import Cartesian
 
@@ -26,6 +27,19 @@ LEARNED = {
         KIKINet,
         {"num_convolutions": 1, "num_filters": 4, "final_consistency": True, "soft_consistency": True},
     ),
+    "modl": (MoDL, {"num_iterations": 2, "network": PreActivationResNet(2, 4, 2), "num_steps": 1}),
+    "modl_conjgradnet": (
+        MoDL,
+        {
+            "num_iterations": 2,
+            "network": ScaledResNet(2, 4, 1, scale=1.0),
+            "shared": False,
+            "num_steps": 2,
+            "order": "network_between",
+            "start": "zeros",
+            "learned_scale": True,
+        },
+    ),
     "unet": (UNet, {"num_filters": (4, 6), "num_convolutions": 1, "crop": (14, 11), "penultimate_activation": None}),
     "pdnet": (PDNet, {"num_iterations": 2, "num_primal": 3, "num_dual": 2, "num_filters": 4}),
     "pdnet_primal_only": (
@@ -33,7 +47,7 @@ LEARNED = {
         {"num_iterations": 2, "num_primal": 1, "num_filters": 4, "primal_only": True, "buffers": "adjoint"},
     ),
 }
-TRAINED = ["unet", "pdnet", "cascade_net", "kiki_net"]  # one of each class, where a test takes long
+TRAINED = ["cascade_net", "kiki_net", "modl", "pdnet", "unet"]  # one of each class, where a test takes long
 MODELS = {**LEARNED, "zero_filled": (ZeroFilled, {})}
 
 
@@ -114,8 +128,8 @@ def test_every_weight_has_a_finite_gradient(rng, name):
     with tf.GradientTape() as tape:
         loss = ops.mean(ops.abs(magnitude_like(target, model(batch)) - target))
     gradients = tape.gradient(loss, model.trainable_variables)
-    assert len(gradients) == len(model.weights) > 0
-    for weight, gradient in zip(model.weights, gradients, strict=True):
+    assert len(gradients) > 0
+    for weight, gradient in zip(model.trainable_variables, gradients, strict=True):
         assert np.all(np.isfinite(gradient)) and np.any(gradient), weight.path
 
 
@@ -131,7 +145,7 @@ def test_fit_lowers_the_loss_and_saves_all_that_training_needs(rng, name, tmp_pa
     model.save(tmp_path / "model.keras")
     copy = keras.models.load_model(tmp_path / "model.keras")
     assert copy.optimizer.get_config() == model.optimizer.get_config()
-    assert len(copy.optimizer.variables) == len(model.optimizer.variables) > 2 * len(model.weights)
+    assert len(copy.optimizer.variables) == len(model.optimizer.variables) > 2 * len(model.trainable_weights)
     for found, expected in zip(copy.optimizer.variables, model.optimizer.variables, strict=True):
         np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(copy(batch), model(batch))

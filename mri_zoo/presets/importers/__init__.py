@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 
 from mri_zoo.data.volume import DataError
-from mri_zoo.presets.importers import fastmri_reproducible_benchmark
+from mri_zoo.presets.importers import deep_jsense, direct, fastmri_reproducible_benchmark
 from mri_zoo.presets.importers.checkpoint import Checkpoint, assign
 from mri_zoo.presets.registry import save_preset
 
 SOURCES = {
+    "deep-jsense": deep_jsense.ARCHITECTURES,
+    "direct": direct.ARCHITECTURES,
     "fastmri-reproducible-benchmark": fastmri_reproducible_benchmark.ARCHITECTURES,
 }
 
@@ -38,7 +40,7 @@ def import_checkpoint(path, source, architecture, config=None):
         `import_checkpoint("model_weights.h5", "fastmri-reproducible-benchmark", "PDNet")`
     """
     foreign, config = find_architecture(source, architecture), _read_config(config)
-    checkpoint = Checkpoint(path)
+    checkpoint = Checkpoint(path, foreign.rename)
     config = {**foreign.infer(checkpoint), **config}
     missing = [name for name in foreign.asks if name not in config]
     if missing:

@@ -22,6 +22,8 @@ class Architecture:
             the array in the variable's layout.
         asks: constructor arguments that neither the arrays nor a default tell.
         scaling: the rule by which the source scales the k-space that its weights expect.
+        rename: function from the name of an array in the file to the name for `infer` and `weights`, None for what is
+            no weight.
     """
 
     model: type
@@ -29,10 +31,15 @@ class Architecture:
     weights: Callable
     asks: tuple[str, ...] = ()
     scaling: object = ConstantScaling()
+    rename: Callable = str
 
 
 class Checkpoint:
     """The arrays of a file.
+
+    Args:
+        path: the file.
+        rename: see `Architecture`; for files other than HDF5.
 
     Attributes:
         path: the file.
@@ -40,16 +47,16 @@ class Checkpoint:
         layers: of HDF5: dict from each layer that has weights to the list of its arrays' names, in order.
     """
 
-    def __init__(self, path):
+    def __init__(self, path, rename=str):
         self.path, self.layers = Path(path), {}
         if not self.path.is_file():
             raise DataError(f"{path}: no such file; expected a checkpoint.")
         if h5py.is_hdf5(self.path):
             self.arrays = self._read_keras()
         elif self.path.suffix == ".safetensors":
-            self.arrays = _read_safetensors(self.path)
+            self.arrays = _renamed(_read_safetensors(self.path), rename)
         else:
-            self.arrays = _read_torch(self.path)
+            self.arrays = _renamed(_read_torch(self.path), rename)
         if not self.arrays:
             raise DataError(f"{path}: holds no arrays; expected the weights of a network.")
 
@@ -78,6 +85,19 @@ class Checkpoint:
         if not arrays:
             raise DataError(f"{self.path}: is HDF5 without weights of Keras 2 (no attribute `layer_names`).")
         return arrays
+
+
+def layer_weights(layer, checkpoint, name):
+    """(variable, name, array) triples of a Keras layer, from PyTorch's layer `name` of the same kind.
+
+    For convolutions, transposed ones too, and for batch normalisation.
+    """
+    names = {"kernel": "weight", "gamma": "weight", "bias": "bias", "beta": "bias"}
+    names |= {"moving_mean": "running_mean", "moving_variance": "running_var"}
+    for variable in layer.weights:
+        array = checkpoint[f"{name}.{names[variable.name]}"]
+        # Both kinds of convolution have their channels before the space, in the reverse order of Keras's.
+        yield variable, f"{name}.{names[variable.name]}", array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
 
 
 def assign(model, checkpoint, weights):
@@ -123,6 +143,10 @@ def image_by_image(kernel, *num_images):
         order += [*range(start, start + n), *range(total + start, total + start + n)]
         start += n
     return kernel[..., order, :]
+
+
+def _renamed(arrays, rename):
+    return {rename(name): array for name, array in arrays.items() if rename(name) is not None}
 
 
 def _text(name):
