@@ -39,9 +39,7 @@ class ConvNet(keras.layers.Layer):
 
     def call(self, x):
         """Apply the convolutions in turn."""
-        for layer in self.convolutions:
-            x = layer(x)
-        return x
+        return chain(self.convolutions, x)
 
     def get_config(self):
         """The constructor's arguments."""
@@ -90,8 +88,15 @@ class ComplexNet(keras.layers.Layer):
 def convolution(num_filters, kernel_size=3, activation=None, **kwargs):
     """A same-padded 2-D convolution; `activation` is Keras's name, or a number: the negative slope of a leaky ReLU."""
     if isinstance(activation, int | float):
-        activation = keras.layers.LeakyReLU(activation)
+        activation = keras.layers.LeakyReLU(activation, dtype=kwargs.get("dtype"))
     return keras.layers.Conv2D(num_filters, kernel_size, padding="same", activation=activation, **kwargs)
+
+
+def chain(layers, x):
+    """Apply layers one after another."""
+    for layer in layers:
+        x = layer(x)
+    return x
 
 
 def apply_per_coil(layer, x):

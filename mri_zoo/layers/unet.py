@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from mri_zoo.layers.convnet import convolution
+from mri_zoo.layers.convnet import chain, convolution
 
 
 @keras.saving.register_keras_serializable("mri_zoo")
@@ -56,19 +56,19 @@ class UNetBlock(keras.layers.Layer):
 
     def call(self, x):
         """Apply the network."""
-        height, width = ops.shape(x)[1:3]
-        x, (top, left) = pad_to_multiple(x, 2 ** len(self.down))
+        return pad_and_crop(self._correct, x, 2 ** len(self.down))
+
+    def _correct(self, x):
         skips = []
         for scale in self.down:
-            x = _chain(scale, x)
+            x = chain(scale, x)
             skips.append(x)
             x = ops.max_pool(x, 2, strides=2)  # the default strides fail on JAX (Keras 3.15)
-        x = _chain(self.bottom, x)
+        x = chain(self.bottom, x)
         for (upward, *scale), skip in zip(self.up, reversed(skips), strict=True):
             x = upward(ops.repeat(ops.repeat(x, 2, axis=1), 2, axis=2))
-            x = _chain(scale, ops.concatenate([skip, x], axis=-1))
-        x = self.last(self.penultimate(x))
-        return x[:, top : top + height, left : left + width]
+            x = chain(scale, ops.concatenate([skip, x], axis=-1))
+        return self.last(self.penultimate(x))
 
     def get_config(self):
         """The constructor's arguments."""
@@ -80,6 +80,13 @@ class UNetBlock(keras.layers.Layer):
             "activation": self.activation,
             "penultimate_activation": self.penultimate_activation,
         }
+
+
+def pad_and_crop(network, x, multiple):
+    """Apply `network` to the `pad_to_multiple` of (batch, height, width, channels), and crop what it gives."""
+    height, width = ops.shape(x)[1:3]
+    x, (top, left) = pad_to_multiple(x, multiple)
+    return network(x)[:, top : top + height, left : left + width]
 
 
 def pad_to_multiple(x, multiple):
@@ -97,9 +104,3 @@ def pad_to_multiple(x, multiple):
 def _padding(size, multiple):
     missing = -size % multiple
     return missing - missing // 2, missing // 2
-
-
-def _chain(layers, x):
-    for layer in layers:
-        x = layer(x)
-    return x

@@ -4,7 +4,9 @@ import pytest
 import tensorflow as tf
 from helpers import relative_error
 
+from mri_zoo.layers.convnet import ComplexNet
 from mri_zoo.layers.unet import UNetBlock, pad_to_multiple
+from mri_zoo.presets.importers.checkpoint import Checkpoint
 
 
 def num_parameters(num_inputs, num_outputs, num_filters, num_convolutions):
@@ -32,6 +34,16 @@ def test_number_of_parameters(num_inputs, num_outputs, num_filters, num_convolut
     y = block(np.zeros((1, 9, 7, num_inputs), "float32"))
     assert y.shape == (1, 9, 7, num_outputs)
     assert block.count_params() == num_parameters(num_inputs, num_outputs, num_filters, num_convolutions)
+
+
+def test_equals_the_recorded_complex_network(reference):
+    folder = reference / "tensorflow" / "unet_complex"
+    with np.load(folder / "io.npz") as io:
+        image, expected = io["image"], io["output"]
+    network = ComplexNet(UNetBlock(2, (4, 8, 16), activation=0.1, penultimate_activation=0.1))
+    network(image)
+    network.set_weights([array for _, array in Checkpoint(folder / "checkpoint.h5").in_order()])
+    assert relative_error(network(image), expected) < 1e-5
 
 
 @pytest.mark.parametrize("multiple", [1, 2, 8])
