@@ -5,7 +5,8 @@ from mri_zoo.models.cascade_net import CascadeNet
 from mri_zoo.models.kiki_net import KIKINet
 from mri_zoo.models.modl import MoDL
 from mri_zoo.models.pdnet import PDNet
+from mri_zoo.models.recurrent_varnet import RecurrentVarNet
 from mri_zoo.models.unet import UNet
 from mri_zoo.models.zero_filled import ZeroFilled
 
-__all__ = ["CascadeNet", "KIKINet", "MoDL", "PDNet", "ReconstructionModel", "UNet", "ZeroFilled"]
+__all__ = ["CascadeNet", "KIKINet", "MoDL", "PDNet", "ReconstructionModel", "RecurrentVarNet", "UNet", "ZeroFilled"]

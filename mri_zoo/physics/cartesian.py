@@ -45,22 +45,32 @@ class Cartesian:
 
     def adjoint(self, kspace, batch):
         """K-space (batch, coil, height, width) to the coil-combined image (batch, height, width) complex64."""
-        return self.combine_kspace(self._sample(kspace, batch), batch)
+        return self.combine(self.coil_adjoint(kspace, batch), batch)
 
     def normal(self, image, batch):
         """Adjoint of forward, with one masking."""
-        return self.combine_kspace(self.forward(image, batch), batch)
+        return self.combine(self.coil_normal(self.expand(image, batch), batch), batch)
+
+    def coil_adjoint(self, kspace, batch):
+        """F^H M y: the coil images before their combination."""
+        return self._ifft(self._sample(kspace, batch))
+
+    def coil_normal(self, coil_images, batch):
+        """F^H M F c: what sampling leaves of each coil's image."""
+        return self._ifft(self._sample(self._fft(coil_images), batch))
 
     def coil_kspace(self, image, batch):
         """F S x: the full k-space of every coil, before sampling."""
-        coils = image[:, None]
-        if "sensitivity_maps" in batch:
-            coils = batch["sensitivity_maps"] * coils
-        return self._fft(coils)
+        return self._fft(self.expand(image, batch))
 
     def combine_kspace(self, kspace, batch):
-        """S^H F^H: full k-space of every coil to one image, the adjoint of `coil_kspace`."""
+        """S^H F^H: the full k-space of every coil to one image, the adjoint of `coil_kspace`."""
         return self.combine(self._ifft(kspace), batch)
+
+    def expand(self, image, batch):
+        """S x: one image (batch, height, width) to coil images (batch, coil, height, width)."""
+        coils = image[:, None]
+        return batch["sensitivity_maps"] * coils if "sensitivity_maps" in batch else coils
 
     def combine(self, coil_images, batch):
         """S^H: coil images (batch, coil, height, width) to one image (batch, height, width)."""

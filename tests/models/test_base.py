@@ -9,7 +9,7 @@ from keras import ops
 
 from mri_zoo.data.fourier import center_crop as center_crop_reference
 from mri_zoo.layers.resnet import PreActivationResNet, ScaledResNet
-from mri_zoo.models import CascadeNet, KIKINet, MoDL, PDNet, ReconstructionModel, UNet, ZeroFilled
+from mri_zoo.models import CascadeNet, KIKINet, MoDL, PDNet, ReconstructionModel, RecurrentVarNet, UNet, ZeroFilled
 from mri_zoo.models.base import center_crop, magnitude_like
 from mri_zoo.physics.cartesian import Cartesian
 
@@ -40,6 +40,21 @@ LEARNED = {
             "learned_scale": True,
         },
     ),
+    "recurrent_varnet": (
+        RecurrentVarNet,
+        {
+            "num_iterations": 2,
+            "num_filters": 4,
+            "num_layers": 2,
+            "initializer_filters": (4, 6),
+            "initializer_dilations": (2, 1),
+            "initializer_scales": 1,
+        },
+    ),
+    "recurrent_varnet_shared": (
+        RecurrentVarNet,
+        {"num_iterations": 2, "num_filters": 4, "num_layers": 1, "shared": True, "initializer_filters": None},
+    ),
     "unet": (UNet, {"num_filters": (4, 6), "num_convolutions": 1, "crop": (14, 11), "penultimate_activation": None}),
     "pdnet": (PDNet, {"num_iterations": 2, "num_primal": 3, "num_dual": 2, "num_filters": 4}),
     "pdnet_primal_only": (
@@ -47,7 +62,8 @@ LEARNED = {
         {"num_iterations": 2, "num_primal": 1, "num_filters": 4, "primal_only": True, "buffers": "adjoint"},
     ),
 }
-TRAINED = ["cascade_net", "kiki_net", "modl", "pdnet", "unet"]  # one of each class, where a test takes long
+# The first of each class, where a test takes long.
+TRAINED = list({model: name for name, (model, _) in reversed(LEARNED.items())}.values())
 MODELS = {**LEARNED, "zero_filled": (ZeroFilled, {})}
 
 

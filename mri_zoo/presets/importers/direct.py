@@ -1,9 +1,10 @@
 """Weights of github.com/NKI-AI/direct: a network's `state_dict`, or the training checkpoint that holds it."""
 
 import keras
+import numpy as np
 
 from mri_zoo.layers.resnet import ScaledResNet
-from mri_zoo.models import MoDL
+from mri_zoo.models import MoDL, RecurrentVarNet
 from mri_zoo.presets.importers.checkpoint import Architecture, layer_weights
 
 IN_TRAINING = ("optimizer", "lr_scheduler", "scaler")  # what else a training checkpoint holds
@@ -41,6 +42,44 @@ def _conjgradnet_weights(model, checkpoint):
         yield from _resnet_weights(network, checkpoint, f"nets.{i}")
 
 
+def _recurrent_arguments(checkpoint):
+    count, unit = _count(checkpoint, "block_list"), "block_list.0.regularizer"
+    blocks = [
+        checkpoint[f"initializer.conv_blocks.{i}.1.bias"] for i in range(_count(checkpoint, "initializer.conv_blocks"))
+    ]
+    arguments = {
+        "num_filters": len(checkpoint[f"{unit}.conv_blocks.0.1.bias"]),
+        "num_layers": _count(checkpoint, f"{unit}.reset_gates"),
+        "shared": count == 1,
+        "initializer_filters": [len(bias) for bias in blocks] or None,
+    }
+    if count > 1:  # a network for all iterations does not tell how many
+        arguments["num_iterations"] = count
+    if blocks:
+        seen = checkpoint["initializer.out_blocks.0.0.weight"].shape[1]
+        sums = np.cumsum([len(bias) for bias in reversed(blocks)])
+        arguments["initializer_scales"] = int(np.argmax(sums == seen)) + 1
+    return arguments
+
+
+def _recurrent_weights(model, checkpoint):
+    for i, unit in enumerate(model.units):
+        name = f"block_list.{i}.learning_rate"
+        yield model.step_sizes[i], name, checkpoint[name].squeeze()
+        name = f"block_list.{i}.regularizer"
+        for j, layer in enumerate(unit.convolutions):
+            yield from layer_weights(layer, checkpoint, f"{name}.conv_blocks.{j}.1")
+        gates = {"update_gates": unit.update, "reset_gates": unit.reset, "out_gates": unit.candidate}
+        for kind, layers in gates.items():
+            for j, layer in enumerate(layers):
+                yield from layer_weights(layer, checkpoint, f"{name}.{kind}.{j}.0")
+    if model.initializer is not None:
+        for i, layer in enumerate(model.initializer.convolutions):
+            yield from layer_weights(layer, checkpoint, f"initializer.conv_blocks.{i}.1")
+        for i, layer in enumerate(model.initializer.outputs):
+            yield from layer_weights(layer, checkpoint, f"initializer.out_blocks.{i}.0")
+
+
 def _resnet(checkpoint, name):
     return ScaledResNet(
         num_outputs=len(checkpoint[f"{name}.conv_out.1.bias"]),
@@ -63,5 +102,12 @@ def _resnet_weights(network, checkpoint, name):
 
 
 ARCHITECTURES = {
+    "RecurrentVarNet": Architecture(
+        RecurrentVarNet,
+        _recurrent_arguments,
+        _recurrent_weights,
+        ("num_iterations",),
+        rename=_name,
+    ),
     "MoDL": Architecture(MoDL, _conjgradnet_arguments, _conjgradnet_weights, ("num_steps", "start"), rename=_name),
 }

@@ -1,0 +1,135 @@
+"""Convolutional recurrent units on real channels."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("mri_zoo")
+class ConvGRU(keras.layers.Layer):
+    """Gated recurrent units on top of each other, each after a convolution, and one convolution at the end.
+
+    Real (batch, height, width, channels) and a list of `num_layers` states (batch, height, width, `num_filters`), or
+    None for states of zero, to (batch, height, width, `num_outputs`) and the new states. The first convolution is 5x5,
+    the second 3x3 with dilation 2, the others 3x3, all with repeated borders; the gates are 1x1.
+
+    Args:
+        num_outputs: output channels.
+        num_filters: channels of the states.
+        num_layers: recurrent units.
+
+    Reference: Yiasemis et al., RecurrentVarNet, CVPR 2022, section 3.3.
+    """
+
+    def __init__(self, num_outputs=2, num_filters=128, num_layers=4, **kwargs):
+        super().__init__(**kwargs)
+        if num_layers < 1:
+            raise ValueError(f"`num_layers` must be >= 1, got {num_layers}.")
+        self.num_outputs, self.num_filters, self.num_layers = num_outputs, num_filters, num_layers
+        self.convolutions = [
+            self._convolution(num_filters if i < num_layers else num_outputs, 5 if i == 0 else 3, 2 if i == 1 else 1)
+            for i in range(num_layers + 1)
+        ]
+        self.paddings = [2, 2, *[1] * (num_layers - 1)]
+        self.update, self.reset, self.candidate = (
+            [self._gate(bias) for _ in range(num_layers)] for bias in (0.0, -1.0, 0.0)
+        )
+
+    def _convolution(self, num_filters, kernel_size, dilation):
+        return keras.layers.Conv2D(num_filters, kernel_size, dilation_rate=dilation, dtype=self.dtype_policy)
+
+    def _gate(self, bias):
+        bias = keras.initializers.Constant(bias)
+        return keras.layers.Conv2D(
+            self.num_filters, 1, kernel_initializer="orthogonal", bias_initializer=bias, dtype=self.dtype_policy
+        )
+
+    def call(self, x, states=None):
+        """The output and the list of new states."""
+        new_states = []
+        for i in range(self.num_layers):
+            x = ops.relu(self.convolutions[i](repeat_borders(x, self.paddings[i])))
+            state = ops.zeros_like(x) if states is None else states[i]
+            both = ops.concatenate([x, state], axis=-1)
+            update, reset = ops.sigmoid(self.update[i](both)), ops.sigmoid(self.reset[i](both))
+            candidate = ops.tanh(self.candidate[i](ops.concatenate([x, state * reset], axis=-1)))
+            new_states.append(state + update * (candidate - state))
+            x = ops.relu(new_states[-1])
+        return self.convolutions[-1](repeat_borders(x, self.paddings[-1])), new_states
+
+    def get_config(self):
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "num_outputs": self.num_outputs,
+            "num_filters": self.num_filters,
+            "num_layers": self.num_layers,
+        }
+
+
+@keras.saving.register_keras_serializable("mri_zoo")
+class StateInitializer(keras.layers.Layer):
+    """The first states of a `ConvGRU`: dilated 3x3 convolutions, then a 1x1 convolution for each state.
+
+    Real (batch, height, width, channels) to a list of `num_states` tensors (batch, height, width, `num_outputs`); all
+    convolutions end in a ReLU and repeat the borders.
+
+    Args:
+        num_states: states.
+        num_outputs: channels of each state.
+        num_filters: channels of each dilated convolution.
+        dilations: of each of them.
+        num_scales: how many of the last dilated convolutions the 1x1 convolutions see.
+
+    Reference: Yiasemis et al., RecurrentVarNet, CVPR 2022, section 3.4.
+    """
+
+    def __init__(
+        self,
+        num_states=4,
+        num_outputs=128,
+        num_filters=(32, 32, 64, 64),
+        dilations=(1, 1, 2, 4),
+        num_scales=3,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if len(num_filters) != len(dilations):
+            raise ValueError(f"`dilations` must be as many as `num_filters`, got {dilations} and {num_filters}.")
+        if not 1 <= num_scales <= len(num_filters):
+            raise ValueError(f"`num_scales` must be between 1 and {len(num_filters)}, got {num_scales}.")
+        self.num_states, self.num_outputs, self.num_scales = num_states, num_outputs, num_scales
+        self.num_filters, self.dilations = tuple(num_filters), tuple(dilations)
+        self.convolutions = [
+            keras.layers.Conv2D(filters, 3, dilation_rate=dilation, activation="relu", dtype=self.dtype_policy)
+            for filters, dilation in zip(num_filters, dilations, strict=True)
+        ]
+        self.outputs = [
+            keras.layers.Conv2D(num_outputs, 1, activation="relu", dtype=self.dtype_policy) for _ in range(num_states)
+        ]
+
+    def call(self, x):
+        """The list of states."""
+        features = [x]
+        for convolution, dilation in zip(self.convolutions, self.dilations, strict=True):
+            features.append(convolution(repeat_borders(features[-1], dilation)))
+        x = ops.concatenate(features[-self.num_scales :], axis=-1)
+        return [output(x) for output in self.outputs]
+
+    def get_config(self):
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "num_states": self.num_states,
+            "num_outputs": self.num_outputs,
+            "num_filters": self.num_filters,
+            "dilations": self.dilations,
+            "num_scales": self.num_scales,
+        }
+
+
+def repeat_borders(x, size):
+    """Pad height and width of (batch, height, width, channels) by `size` copies of the outermost row and column."""
+    for axis in (1, 2):
+        first, last = (ops.take(x, [index], axis=axis) for index in (0, -1))
+        x = ops.concatenate([first] * size + [x] + [last] * size, axis=axis)
+    return x

@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+from helpers import acquire, direct_batches, relative_error
+
+from mri_zoo import import_checkpoint
+from mri_zoo.models import RecurrentVarNet
+from mri_zoo.physics.coils import root_sum_of_squares
+
+
+def test_published_number_of_parameters():
+    model = RecurrentVarNet()
+    model.build()
+    assert model.count_params() == 6_918_424
+
+
+def test_equals_the_recorded_network(reference):
+    folder = reference / "pytorch" / "direct_recurrentvarnet"
+    model = import_checkpoint(folder / "checkpoint.safetensors", "direct", "RecurrentVarNet")
+    expected = {"num_iterations": 3, "num_filters": 8, "num_layers": 3, "shared": False, "initializer_scales": 2}
+    assert expected.items() <= model.get_config().items()
+    assert model.initializer_filters == (6, 6, 8, 8)
+    assert model.count_params() == 10_717
+    for batch, outputs in direct_batches(folder / "io.npz"):
+        assert relative_error(model(batch), outputs["output_image_rss"]) < 1e-5
+
+
+def test_a_shared_unit_does_not_tell_how_often_it_runs(reference):
+    path = reference / "pytorch" / "direct_recurrentvarnet" / "checkpoint.safetensors"
+    model = RecurrentVarNet(2, 4, 2, shared=True, initializer_filters=None)
+    model.build()
+    assert len(model.units) == len(model.step_sizes) == 1
+    with pytest.raises(ValueError, match="holds arrays for which this RecurrentVarNet has no place: `block_list.1"):
+        import_checkpoint(path, "direct", "RecurrentVarNet", {"shared": True})
+
+
+@pytest.mark.parametrize("initializer_filters", [None, (4, 4)])
+def test_networks_that_add_nothing_leave_the_measured_coil_images(rng, initializer_filters):
+    model = RecurrentVarNet(2, 4, 2, False, initializer_filters, (1, 2), 1)
+    batch, _ = acquire(rng, coils=3, maps=True)
+    model.build()
+    for unit in model.units:
+        unit.set_weights([0 * weight for weight in unit.get_weights()])
+    expected = root_sum_of_squares(model.physics.coil_adjoint(batch["kspace"], batch))
+    assert relative_error(model(batch), expected) < 1e-5
+    assert not np.any(np.imag(model(batch)))
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"num_iterations": 0}, "`num_iterations` must be >= 1, got 0"),
+        ({"num_layers": 0}, "`num_layers` must be >= 1, got 0"),
+        ({"initializer_dilations": (1, 2)}, "`dilations` must be as many as `num_filters`"),
+        ({"initializer_scales": 5}, "`num_scales` must be between 1 and 4, got 5"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        RecurrentVarNet(**arguments)
