@@ -40,7 +40,8 @@ def import_checkpoint(path, source, architecture, config=None):
         `import_checkpoint("model_weights.h5", "fastmri-reproducible-benchmark", "PDNet")`
     """
     foreign, config = find_architecture(source, architecture), _read_config(config)
-    checkpoint = Checkpoint(path, foreign.rename)
+    checkpoint = Checkpoint(path)
+    checkpoint.arrays = foreign.select(checkpoint.arrays)
     config = {**foreign.infer(checkpoint), **config}
     missing = [name for name in foreign.asks if name not in config]
     if missing:

@@ -22,8 +22,8 @@ class Architecture:
             the array in the variable's layout.
         asks: constructor arguments that neither the arrays nor a default tell.
         scaling: the rule by which the source scales the k-space that its weights expect.
-        rename: function from the name of an array in the file to the name for `infer` and `weights`, None for what is
-            no weight.
+        select: function (dict of all arrays) -> dict of the network's, under the names that the others know: the
+            checkpoint of a training holds more.
     """
 
     model: type
@@ -31,15 +31,11 @@ class Architecture:
     weights: Callable
     asks: tuple[str, ...] = ()
     scaling: object = ConstantScaling()
-    rename: Callable = str
+    select: Callable = dict
 
 
 class Checkpoint:
     """The arrays of a file.
-
-    Args:
-        path: the file.
-        rename: see `Architecture`; for files other than HDF5.
 
     Attributes:
         path: the file.
@@ -47,16 +43,16 @@ class Checkpoint:
         layers: of HDF5: dict from each layer that has weights to the list of its arrays' names, in order.
     """
 
-    def __init__(self, path, rename=str):
+    def __init__(self, path):
         self.path, self.layers = Path(path), {}
         if not self.path.is_file():
             raise DataError(f"{path}: no such file; expected a checkpoint.")
         if h5py.is_hdf5(self.path):
             self.arrays = self._read_keras()
         elif self.path.suffix == ".safetensors":
-            self.arrays = _renamed(_read_safetensors(self.path), rename)
+            self.arrays = _read_safetensors(self.path)
         else:
-            self.arrays = _renamed(_read_torch(self.path), rename)
+            self.arrays = _read_torch(self.path)
         if not self.arrays:
             raise DataError(f"{path}: holds no arrays; expected the weights of a network.")
 
@@ -109,11 +105,15 @@ def assign(model, checkpoint, weights):
         weights: (variable, name, array) triples.
 
     Raises:
-        DataError: if a shape differs, an array is left over, or a variable got none. The model is then unchanged.
+        DataError: if a shape differs, an array is left over, or a variable got none, or two that are not equal. The
+            model is then unchanged.
     """
-    weights = list(weights)
+    weights, first = list(weights), {}
     paths = {id(variable): variable.path for variable in model.variables}
     for variable, name, array in weights:
+        other, value = first.setdefault(id(variable), (name, array))
+        if not np.array_equal(value, array):
+            raise DataError(f"{checkpoint.path}: arrays `{other}` and `{name}` differ; expected one shared weight.")
         if tuple(variable.shape) != array.shape:
             raise DataError(
                 f"{checkpoint.path}: array `{name}` gives a weight of shape {array.shape}; expected "
@@ -143,10 +143,6 @@ def image_by_image(kernel, *num_images):
         order += [*range(start, start + n), *range(total + start, total + start + n)]
         start += n
     return kernel[..., order, :]
-
-
-def _renamed(arrays, rename):
-    return {rename(name): array for name, array in arrays.items() if rename(name) is not None}
 
 
 def _text(name):

@@ -12,8 +12,8 @@ from mri_zoo.presets.importers.checkpoint import Architecture, layer_weights
 BLOCKS = "image_net.ResNetBlocks"
 
 
-def _name(name):
-    return name.removeprefix("model_state_dict.")
+def _select(arrays):
+    return {name.removeprefix("model_state_dict."): array for name, array in arrays.items()}
 
 
 def _modl_arguments(checkpoint):
@@ -35,5 +35,5 @@ def _modl_weights(model, checkpoint):
 
 
 ARCHITECTURES = {
-    "MoDL": Architecture(MoDL, _modl_arguments, _modl_weights, ("num_iterations", "num_steps"), rename=_name),
+    "MoDL": Architecture(MoDL, _modl_arguments, _modl_weights, ("num_iterations", "num_steps"), select=_select),
 }

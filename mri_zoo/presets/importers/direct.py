@@ -10,11 +10,13 @@ from mri_zoo.presets.importers.checkpoint import Architecture, layer_weights
 IN_TRAINING = ("optimizer", "lr_scheduler", "scaler")  # what else a training checkpoint holds
 
 
-def _name(name):
-    """The name without the training checkpoint's prefix; None for the state of the training."""
-    if name.partition(".")[0] in IN_TRAINING or name.endswith("num_batches_tracked"):
-        return None
-    return name.removeprefix("model.")
+def _select(arrays):
+    """What is a weight, without the training checkpoint's prefix."""
+    return {
+        name.removeprefix("model."): array
+        for name, array in arrays.items()
+        if name.partition(".")[0] not in IN_TRAINING and not name.endswith("num_batches_tracked")
+    }
 
 
 def _count(checkpoint, prefix, suffix=""):
@@ -107,7 +109,7 @@ ARCHITECTURES = {
         _recurrent_arguments,
         _recurrent_weights,
         ("num_iterations",),
-        rename=_name,
+        select=_select,
     ),
-    "MoDL": Architecture(MoDL, _conjgradnet_arguments, _conjgradnet_weights, ("num_steps", "start"), rename=_name),
+    "MoDL": Architecture(MoDL, _conjgradnet_arguments, _conjgradnet_weights, ("num_steps", "start"), select=_select),
 }
