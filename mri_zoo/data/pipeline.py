@@ -57,6 +57,7 @@ def slices_of(
     slices="all",
     inner_slices=None,
     crop=None,
+    full_kspace=False,
     augment=False,
     training=True,
     seed=0,
@@ -75,6 +76,8 @@ def slices_of(
         slices: "all", or "random" for one slice per volume and epoch, as in the thesis.
         inner_slices: take only this many slices around the middle of each volume.
         crop: targets are centre-cropped to this (height, width) where they are larger.
+        full_kspace: add each slice's k-space before undersampling, scaled like the input, to the batch as `full_kspace`
+            (coil, height, width), for strategies that learn from it.
         augment: flip and turn the images at random; the target is then the root-sum-of-squares of the turned images.
         training: see above.
         seed: of the order, the masks and the augmentation.
@@ -96,6 +99,8 @@ def slices_of(
         raise ValueError(f"`inner_slices` must be >= 1, got {inner_slices}.")
     if augment and any(source.info.mask is not None for source in sources):
         raise ValueError("`augment` needs fully sampled volumes: the samples of others cannot be turned.")
+    if full_kspace and any(source.info.mask is not None for source in sources):
+        raise ValueError("`full_kspace` needs fully sampled volumes, some of these were measured undersampled.")
     scaling = scaling or ConstantScaling()
 
     def order(epoch):
@@ -125,18 +130,22 @@ def slices_of(
         if chosen is None:
             mask_seed = int(rng.integers(2**31)) if training else seed_from_name(info.name)
             chosen = mask(*kspace.shape[-2:], seed=mask_seed, padding=None if augment else info.padding)
-        inputs, target, _ = prepare_slice(kspace, target, chosen, scaling, crop)
-        return inputs["kspace"], inputs["mask"], target.astype("float32")
+        inputs, target, factor = prepare_slice(kspace, target, chosen, scaling, crop)
+        full = [(kspace * factor).astype("complex64")] if full_kspace else []
+        return inputs["kspace"], inputs["mask"], target.astype("float32"), *full
 
     coils = {source.info.num_coils for source in sources}
     coils = coils.pop() if len(coils) == 1 else None
 
     def load_tensors(row):
-        kspace, sampled, target = tf.numpy_function(load, [row], (tf.complex64, tf.float32, tf.float32))
-        kspace.set_shape((coils, None, None))
+        types = (tf.complex64, tf.float32, tf.float32, *[tf.complex64] * full_kspace)
+        kspace, sampled, target, *full = tf.numpy_function(load, [row], types)
+        for samples in (kspace, *full):
+            samples.set_shape((coils, None, None))
         sampled.set_shape((1, None, None))
         target.set_shape((None, None))
-        return {"kspace": kspace, "mask": sampled}, target
+        inputs = {"kspace": kspace, "mask": sampled}
+        return (inputs | {"full_kspace": full[0]} if full else inputs), target
 
     if epochs is None:
         numbers = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).take(1)

@@ -19,8 +19,11 @@ monitor, mode           what decides on the best epoch; "val_slice_psnr", "max" 
 optimizer               Keras optimizer class; Adam by default
 optimizer_arguments     dict of its arguments; {} by default
 learning_rate           1e-3 by default
-schedule                "constant" (default), or "cosine": down to zero over all epochs
+schedule                "constant" (default); "cosine": down to zero over all epochs; "thirds": divided by ten after
+                        each third of the epochs
 batch_size              1 by default
+strategy                function with the arguments of `mri_zoo.training.supervised.train`, by default that one; another
+                        is `mri_zoo.training.layerwise.train_layerwise`, whose `epochs` are those of each stage
 epochs, seed            number of epochs; seed of weights, order, masks (0 by default)
 patience                stop after this many epochs without a better `monitor`; never by default
 card                    dict of texts for the model card: summary, data, training, licence, limits
@@ -57,6 +60,7 @@ DEFAULTS = {
     "optimizer_arguments": {},
     "learning_rate": 1e-3,
     "schedule": "constant",
+    "strategy": None,
     "batch_size": 1,
     "seed": 0,
     "patience": None,
@@ -100,8 +104,8 @@ def load_recipe(path, overrides=()):
     for key in REQUIRED:
         if recipe.get(key) is None:
             raise ValueError(f"{path}: the recipe leaves `{key}` open; give it with `--set {key}=...`.")
-    if recipe["schedule"] not in ("constant", "cosine"):
-        raise ValueError(f'`schedule` must be "constant" or "cosine", got {recipe["schedule"]!r}.')
+    if recipe["schedule"] not in ("constant", "cosine", "thirds"):
+        raise ValueError(f'`schedule` must be "constant", "cosine" or "thirds", got {recipe["schedule"]!r}.')
     for key in ("epochs", "batch_size"):
         if not isinstance(recipe[key], int) or recipe[key] < 1:
             raise ValueError(f"`{key}` must be a whole number >= 1, got {recipe[key]!r}.")
@@ -119,6 +123,10 @@ def make_optimizer(recipe, num_steps):
     rate = recipe["learning_rate"]
     if recipe["schedule"] == "cosine":
         rate = keras.optimizers.schedules.CosineDecay(rate, num_steps)
+    elif recipe["schedule"] == "thirds":  # of whole epochs: of 50, the first 17 and the next 17
+        ends = [-(-recipe["epochs"] * i // 3) * (num_steps // recipe["epochs"]) for i in (1, 2)]
+        rates = [rate, rate / 10, rate / 100]
+        rate = keras.optimizers.schedules.PiecewiseConstantDecay([end - 1 for end in ends], rates)
     return recipe["optimizer"](learning_rate=rate, **recipe["optimizer_arguments"])
 
 

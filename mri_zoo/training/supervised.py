@@ -20,8 +20,8 @@ from mri_zoo.presets.registry import load_preset, save_preset
 from mri_zoo.training.recipes import make_optimizer
 
 
-def train(recipe, output, resume=False, prepared=None, report=print, verbose=0):
-    """Train as a recipe says.
+def train(recipe, output, resume=False, prepared=None, report=print, verbose=0, wrap=None):
+    """Train as a recipe says, by its `strategy` where it names one.
 
     Writes to `output`: `last.weights.h5` (weights and optimizer after each epoch), `best.weights.h5`, `log.csv`,
     TensorBoard events, and at the end the preset of the best epoch in `preset/NAME`. A training that was killed at any
@@ -34,6 +34,7 @@ def train(recipe, output, resume=False, prepared=None, report=print, verbose=0):
         prepared: folder of `mri-zoo prepare` to take the batches from, instead of reading the recipe's sources.
         report: called with one line per epoch.
         verbose: of Keras's `fit`: 1 shows a progress bar for each epoch.
+        wrap: function (network) -> the `ReconstructionModel` that is fitted in its place; for strategies.
 
     Returns:
         The trained model, with the weights of its best epoch.
@@ -44,6 +45,8 @@ def train(recipe, output, resume=False, prepared=None, report=print, verbose=0):
         ValueError: if the recipe leaves `root` open, its `monitor` is never measured, or its `initial_weights` belong
             to another network.
     """
+    if recipe["strategy"] is not None:
+        return recipe["strategy"](recipe, output, resume, prepared, report, verbose)
     output = Path(output)
     last, best, log = output / "last.weights.h5", output / "best.weights.h5", output / "log.csv"
     if last.exists() and not resume:
@@ -52,7 +55,8 @@ def train(recipe, output, resume=False, prepared=None, report=print, verbose=0):
     data = _Prepared(recipe, prepared) if prepared else _Pipeline(recipe)
 
     keras.utils.set_random_seed(recipe["seed"])
-    model = _initial_model(recipe)
+    network = _initial_model(recipe)
+    model = wrap(network) if wrap else network
     optimizer = make_optimizer(recipe, recipe["epochs"] * len(data.train(0)))
     model.compile(optimizer, recipe["loss"], metrics=recipe["metrics"])
     optimizer.build(model.trainable_variables)
@@ -93,6 +97,9 @@ def train(recipe, output, resume=False, prepared=None, report=print, verbose=0):
     card = {"summary": recipe["name"], "training": training, **recipe["card"]}
     save_preset(output / "preset" / recipe["name"], model, recipe["scaling"], recipe["mask"], card)
     return model
+    card = {"summary": recipe["name"], **recipe["card"]}
+    save_preset(output / "preset" / recipe["name"], network, recipe["scaling"], recipe["mask"], card)
+    return network
 
 
 def describe(recipe, steps, best_epoch):

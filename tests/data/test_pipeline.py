@@ -109,6 +109,19 @@ def test_own_mask_of_an_undersampled_volume_is_kept():
         np.testing.assert_array_equal(inputs["mask"][0], own)
 
 
+def test_full_kspace_is_that_of_the_target_in_the_units_of_the_input(rng):
+    source = Source("a.h5", num_coils=2)
+    parts = rng.normal(size=(1, 2, 15, 13, 2)).astype("float32")
+    source.read = lambda slices: Volume(source.info, tuple(slices), parts.view("complex64")[..., 0])
+    for inputs, target in elements(slices_of([source], MASK, scaling=ConstantScaling(3.0), full_kspace=True)):
+        full = inputs["full_kspace"]
+        assert full.shape == (2, 15, 13) and full.dtype == np.complex64
+        np.testing.assert_array_equal(inputs["kspace"], full * inputs["mask"])
+        np.testing.assert_allclose(root_sum_of_squares(ifft2c(full)), target, atol=1e-4)
+    with pytest.raises(ValueError, match="`full_kspace` needs fully sampled volumes"):
+        slices_of([Source("b.h5", mask=np.ones((1, 13), np.float32))], MASK, full_kspace=True)
+
+
 def test_augmented_target_is_the_image_of_the_full_kspace():
     source = Source("a.h5", num_coils=2)
 

@@ -16,6 +16,7 @@ from mri_zoo.training.recipes import load_recipe, make_optimizer
 from mri_zoo.training.supervised import _best_epoch, prepare, train
 
 RECIPE = Path(__file__).with_name("tiny_recipe.py")
+RECIPES = Path(__file__).parents[2] / "train" / "recipes"
 
 
 def arrays(path):
@@ -160,6 +161,13 @@ def test_overrides_reach_into_dicts_and_masks():
     assert load_recipe(RECIPE)["model_arguments"]["num_iterations"] == 1
 
 
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*_af*.py")), ids=lambda path: path.stem)
+def test_published_recipes_are_whole(path):
+    recipe = load_recipe(path)
+    assert recipe["model"](**recipe["model_arguments"]).get_config()
+    assert make_optimizer(recipe, 100 * recipe["epochs"]).learning_rate > 0
+
+
 @pytest.mark.parametrize(
     "override, message",
     [
@@ -197,3 +205,10 @@ def test_cosine_schedule_ends_at_zero():
     recipe = load_recipe(RECIPE)
     schedule = make_optimizer(recipe, 100)._learning_rate
     assert float(schedule(0)) == pytest.approx(0.01) and float(schedule(100)) == pytest.approx(0, abs=1e-8)
+
+
+def test_thirds_divide_the_rate_by_ten_after_whole_epochs():
+    recipe = {**load_recipe(RECIPE, ["schedule=thirds"]), "epochs": 50}
+    schedule = make_optimizer(recipe, 50 * 4)._learning_rate
+    rates = [float(schedule(4 * epoch + step)) for epoch in range(50) for step in (0, 3)]
+    assert rates == pytest.approx([0.01] * 2 * 17 + [0.001] * 2 * 17 + [0.0001] * 2 * 16)
