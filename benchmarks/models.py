@@ -16,6 +16,14 @@ import peers
 # Our class, its arguments, and the predecessor's function and arguments.
 ARCHITECTURES = {
     "UNet": ("UNet", {}, None, {}),
+    "CascadeNet": ("CascadeNet", {}, "cascading.cascade_net", {"n_filters": 48}),
+    # End to end: the predecessor trains its other variant in parts. The slope of its leaky ReLU is another.
+    "KIKINet": (
+        "KIKINet",
+        {"final_consistency": True},
+        "kiki.kiki_net",
+        {"n_convs": 16, "n_filters": 48, "activation": "leaky_relu"},
+    ),
     "PDNet": ("PDNet", {}, "pdnet.pdnet", {}),
     "PDNet (primal only)": ("PDNet", {"primal_only": True}, "pdnet.pdnet", {"primal_only": True}),
 }
