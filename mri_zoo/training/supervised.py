@@ -95,9 +95,6 @@ def train(recipe, output, resume=False, prepared=None, report=print, verbose=0, 
     _load_checkpoint(model, best)
     training = describe(recipe, len(data.train(0)), _best_epoch(history, recipe) + 1)
     card = {"summary": recipe["name"], "training": training, **recipe["card"]}
-    save_preset(output / "preset" / recipe["name"], model, recipe["scaling"], recipe["mask"], card)
-    return model
-    card = {"summary": recipe["name"], **recipe["card"]}
     save_preset(output / "preset" / recipe["name"], network, recipe["scaling"], recipe["mask"], card)
     return network
 
