@@ -43,6 +43,16 @@ class InstanceUNet(keras.layers.Layer):
     def _upward(self, filters):
         return keras.layers.Conv2DTranspose(filters, 2, strides=2, use_bias=False, dtype=self.dtype_policy)
 
+    def build(self, input_shape):
+        """Create all weights, without the trace of `call` by which Keras would find them."""
+        channels = input_shape[-1]
+        for layers in [*self.down, self.bottom, *self.up]:
+            for i, layer in enumerate(layers):
+                # The first convolution after the one that leads up also sees the skip, of as many channels.
+                layer.build((None, None, None, 2 * channels if len(layers) == 3 and i == 1 else channels))
+                channels = layer.filters
+        self.last.build((None, None, None, channels))
+
     def call(self, x):
         """Apply the network."""
         height, width = ops.shape(x)[1:3]
@@ -69,19 +79,25 @@ class InstanceUNet(keras.layers.Layer):
         }
 
 
-def group_moments(x, num_groups):
-    """Mean and (biased) variance of each image's `num_groups` equal parts of the channels, in float32.
+def group_moments(x, num_groups, unbiased=False):
+    """Mean and variance of each image's `num_groups` equal parts of the channels, in float32.
 
     Args:
         x: (batch, height, width, channels) real.
         num_groups: as many as there are channels for the moments of each channel on its own.
+        unbiased: divide the variance by N - 1 instead of N.
 
     Returns:
         Two tensors (batch, 1, 1, num_groups).
     """
     x = ops.cast(x, "float32")
     mean = _group_mean(x, num_groups)
-    return mean, _group_mean(ops.square(x - spread(mean, x)), num_groups)
+    variance = _group_mean(ops.square(x - spread(mean, x)), num_groups)
+    if unbiased:
+        _, height, width, channels = ops.shape(x)
+        count = ops.cast(height * width * (channels // num_groups), "float32")
+        variance = variance * (count / (count - 1))
+    return mean, variance
 
 
 def spread(values, x):

@@ -2,11 +2,24 @@
 
 from mri_zoo.models.base import ReconstructionModel
 from mri_zoo.models.cascade_net import CascadeNet
+from mri_zoo.models.fastmri_unet import FastMRIUNet
 from mri_zoo.models.kiki_net import KIKINet
 from mri_zoo.models.modl import MoDL
 from mri_zoo.models.pdnet import PDNet
 from mri_zoo.models.recurrent_varnet import RecurrentVarNet
 from mri_zoo.models.unet import UNet
+from mri_zoo.models.varnet import VarNet
 from mri_zoo.models.zero_filled import ZeroFilled
 
-__all__ = ["CascadeNet", "KIKINet", "MoDL", "PDNet", "ReconstructionModel", "RecurrentVarNet", "UNet", "ZeroFilled"]
+__all__ = [
+    "CascadeNet",
+    "FastMRIUNet",
+    "KIKINet",
+    "MoDL",
+    "PDNet",
+    "ReconstructionModel",
+    "RecurrentVarNet",
+    "UNet",
+    "VarNet",
+    "ZeroFilled",
+]

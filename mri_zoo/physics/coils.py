@@ -54,3 +54,32 @@ def _half_window(size, fraction):
         return int(size * fraction) // 2
     # The window must not lose a line to float32: 100 * 0.08 is 7.9999995 there.
     return ops.cast(ops.cast(size, "float32") * fraction + 1e-4, "int32") // 2
+
+
+def low_frequency_lines(mask, num_low_frequencies=None):
+    """The central lines along the last axis, 1 inside, from which E2E-VarNet estimates sensitivity maps.
+
+    Without `num_low_frequencies` they are the ``2 * min(left, right)`` lines of the fully sampled centre, where `left`
+    and `right` count the sampled lines next to it on either side, but at least one line: each mask has its own number.
+    (fastMRI takes one line alone of a mask that is sampled everywhere.)
+
+    Args:
+        mask: (batch, 1, 1 or height, width) float32; a line counts as sampled where all its height is.
+        num_low_frequencies: the number of lines, the same for all masks.
+
+    Returns:
+        (batch, 1, 1, width) float32, or (width,) where the number is given.
+
+    Reference: Sriram et al., E2E-VarNet, MICCAI 2020; `SensitivityModel` of fastMRI.
+    """
+    width = ops.shape(mask)[-1]
+    position, center = ops.arange(width), width // 2
+    number = num_low_frequencies
+    if number is None:
+        skipped = ops.min(mask, axis=-2, keepdims=True) == 0
+        left = center - 1 - ops.max(ops.where(skipped & (position < center), position, -1), axis=-1, keepdims=True)
+        right = ops.min(ops.where(skipped & (position >= center), position, width), axis=-1, keepdims=True) - center
+        number = ops.maximum(2 * ops.minimum(left, right), 1)
+    first = (width - number + 1) // 2
+    inside = (position >= first) & (position < first + number)
+    return ops.cast(inside, "float32")

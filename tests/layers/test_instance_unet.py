@@ -30,6 +30,8 @@ def test_group_moments(rng, num_groups):
     mean, variance = group_moments(x, num_groups)
     np.testing.assert_allclose(np.asarray(mean)[:, 0, 0], groups.mean((1, 3)), rtol=1e-5)
     np.testing.assert_allclose(np.asarray(variance)[:, 0, 0], groups.var((1, 3)), rtol=1e-5)
+    _, variance = group_moments(x, num_groups, unbiased=True)
+    np.testing.assert_allclose(np.asarray(variance)[:, 0, 0], groups.var((1, 3), ddof=1), rtol=1e-5)
 
 
 @pytest.mark.parametrize("size, to, before", [((5, 4), (8, 8), (1, 2)), ((5, 7), (6, 7), (0, 0))])

@@ -6,13 +6,14 @@ import json
 from pathlib import Path
 
 from mri_zoo.data.volume import DataError
-from mri_zoo.presets.importers import deep_jsense, direct, fastmri_reproducible_benchmark
+from mri_zoo.presets.importers import deep_jsense, direct, fastmri, fastmri_reproducible_benchmark
 from mri_zoo.presets.importers.checkpoint import Checkpoint, assign
 from mri_zoo.presets.registry import save_preset
 
 SOURCES = {
     "deep-jsense": deep_jsense.ARCHITECTURES,
     "direct": direct.ARCHITECTURES,
+    "fastmri": fastmri.ARCHITECTURES,
     "fastmri-reproducible-benchmark": fastmri_reproducible_benchmark.ARCHITECTURES,
 }
 

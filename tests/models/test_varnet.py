@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+from helpers import acquire, fft_reference, relative_error
+
+from mri_zoo import import_checkpoint
+from mri_zoo.data.fourier import ifft2c
+from mri_zoo.layers.convnet import ComplexNet
+from mri_zoo.models import VarNet
+
+SMALL = {"num_cascades": 2, "num_filters": 3, "num_pools": 2, "sensitivity_filters": 2, "sensitivity_pools": 2}
+
+
+@pytest.fixture
+def recorded(reference):
+    return reference / "pytorch" / "fastmri_varnet"
+
+
+@pytest.fixture
+def model(rng):
+    model = VarNet(**SMALL)
+    model.build()
+    for i, step_size in enumerate(model.step_sizes):
+        step_size.assign(0.5 + i)
+    return model
+
+
+def test_published_number_of_parameters():
+    """One cascade is built, to save time; the others have as many."""
+    published, one = VarNet(), VarNet(num_cascades=1)
+    one.build()
+    cascade = one.networks[0].count_params() + 1
+    assert one.count_params() == 484_898 + cascade
+    assert 484_898 + len(published.networks) * cascade == 29_936_966
+    assert published.num_cascades == 12 and {n.num_filters for n in published.networks} == {18}
+
+
+def test_equals_the_recorded_network(recorded):
+    model = import_checkpoint(recorded / "checkpoint.safetensors", "fastmri", "VarNet")
+    expected = {"num_cascades": 3, "num_filters": 5, "num_pools": 3, "sensitivity_filters": 3, "sensitivity_pools": 3}
+    assert expected.items() <= model.get_config().items()
+    with np.load(recorded / "io.npz") as io:
+        for case, number in [("even", None), ("even", 4), ("odd", None), ("odd", 5)]:
+            model.num_low_frequencies = number
+            batch = {"kspace": io[f"{case}_masked_kspace"], "mask": io[f"{case}_mask"][..., 0].astype("float32")}
+            image = model(batch)
+            assert relative_error(np.abs(image), io[f"{case}_output_nlow_{number}".lower()]) < 1e-5
+            if (case, number) == ("even", None):
+                assert relative_error(model.sensitivity_maps(batch), io["even_sens_maps_nlow_none"]) < 1e-5
+
+
+def test_cascades_equal_their_form_in_kspace(rng, model):
+    batch, _ = acquire(rng, coils=3)
+    measured, maps = batch["kspace"], np.asarray(model.sensitivity_maps(batch))
+    kspace = measured
+    for network, step_size in zip(model.networks, model.step_sizes, strict=True):
+        image = np.sum(maps.conj() * ifft2c(kspace), axis=1)[..., None]
+        correction = ComplexNet(network, residual=False)(image)
+        step = np.float32(step_size) * batch["mask"] * (kspace - measured)
+        kspace = kspace - step - fft_reference(maps * np.asarray(correction)[:, None, ..., 0])
+    coils = ifft2c(kspace)
+    combined = np.sum(maps.conj() * coils, axis=1)
+    expected = np.linalg.norm(coils, axis=1) * combined / np.abs(combined)
+    assert relative_error(model(batch), expected) < 1e-5
+
+
+@pytest.mark.parametrize("coils", [1, 3])
+def test_order_of_coils_and_maps_of_the_batch_do_not_matter(rng, model, coils):
+    batch, _ = acquire(rng, coils=coils, maps=True)
+    turned = {"kspace": batch["kspace"][:, ::-1], "mask": batch["mask"]}
+    assert relative_error(model(turned), model(batch)) < 1e-5
+
+
+def test_bad_arguments_are_refused():
+    for arguments, message in [
+        ({"num_cascades": 0}, "`num_cascades` must be >= 1, got 0"),
+        ({"num_low_frequencies": 0}, "`num_low_frequencies` must be >= 1 or None, got 0"),
+        ({"num_pools": 0}, "`num_pools` must be >= 1, got 0"),
+        ({"sensitivity_filters": 0}, "`num_filters` must be >= 1, got 0"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            VarNet(**arguments)
