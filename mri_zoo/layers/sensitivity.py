@@ -1,6 +1,7 @@
 """Sensitivity maps improved by a network."""
 
 import keras
+from keras import ops
 
 from mri_zoo.layers.convnet import ComplexNet, apply_per_coil
 from mri_zoo.layers.unet import UNetBlock
@@ -11,7 +12,7 @@ from mri_zoo.physics.coils import normalize_maps
 class SensitivityRefiner(keras.layers.Layer):
     """One network for the maps of all coils, each on its own, then division by the root-sum-of-squares over coils.
 
-    (batch, coil, height, width) complex64 to the same.
+    (batch, coil, height, width) complex64 to the same. The map of a single coil stays as it is.
 
     Args:
         network: layer from (n, height, width, 1) complex64 to the same; by default the residual U-net of
@@ -26,7 +27,12 @@ class SensitivityRefiner(keras.layers.Layer):
 
     def call(self, maps):
         """The refined maps, of unit root-sum-of-squares."""
-        return normalize_maps(apply_per_coil(self.network, maps[..., None])[..., 0])
+        if maps.shape[1] == 1:
+            return maps
+        refined = normalize_maps(apply_per_coil(self.network, maps[..., None])[..., 0])
+        if maps.shape[1] is None:  # the coil count is known at run time only
+            refined = ops.where(ops.equal(ops.shape(maps)[1], 1), maps, refined)
+        return refined
 
     def get_config(self):
         """The constructor's arguments."""

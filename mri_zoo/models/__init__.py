@@ -9,6 +9,7 @@ from mri_zoo.models.pdnet import PDNet
 from mri_zoo.models.recurrent_varnet import RecurrentVarNet
 from mri_zoo.models.unet import UNet
 from mri_zoo.models.varnet import VarNet
+from mri_zoo.models.xpdnet import XPDNet
 from mri_zoo.models.zero_filled import ZeroFilled
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "RecurrentVarNet",
     "UNet",
     "VarNet",
+    "XPDNet",
     "ZeroFilled",
 ]

@@ -8,6 +8,8 @@ from helpers import acquire, relative_error
 from keras import ops
 
 from mri_zoo.data.fourier import center_crop as center_crop_reference
+from mri_zoo.layers.convnet import ConvNet
+from mri_zoo.layers.mwcnn import MWCNN
 from mri_zoo.layers.resnet import PreActivationResNet, ScaledResNet
 from mri_zoo.models import (
     CascadeNet,
@@ -19,6 +21,7 @@ from mri_zoo.models import (
     RecurrentVarNet,
     UNet,
     VarNet,
+    XPDNet,
     ZeroFilled,
 )
 from mri_zoo.models.base import center_crop, magnitude_like
@@ -82,6 +85,29 @@ LEARNED = {
             "sensitivity_filters": 2,
             "sensitivity_pools": 1,
             "num_low_frequencies": 4,
+        },
+    ),
+    "xpdnet": (
+        XPDNet,
+        {
+            "image_network": MWCNN(4, (6,), (1,), 1, 5),
+            "kspace_network": ConvNet(4, 4, 1),
+            "num_iterations": 2,
+            "num_primal": 2,
+            "num_dual": 2,
+            "pad_multiple": 8,
+            "refiner_filters": (3,),
+        },
+    ),
+    "xpdnet_primal_only": (
+        XPDNet,
+        {
+            "image_network": ConvNet(4, 6, 1),
+            "num_iterations": 2,
+            "num_primal": 2,
+            "residual": False,
+            "pad_multiple": 1,
+            "refiner_filters": None,
         },
     ),
 }

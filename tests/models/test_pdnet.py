@@ -59,9 +59,9 @@ def test_without_dual_networks_fully_sampled_coils_equal_their_combination(rng):
     "arguments, message",
     [
         ({"num_iterations": 0}, "`num_iterations` must be >= 1, got 0"),
-        ({"num_primal": 1}, '`num_primal` must be >= 2 with buffers="zeros" and >= 1 otherwise, got 1'),
-        ({"num_primal": 0, "buffers": "adjoint"}, "`num_primal` must be >= 2 .* got 0"),
-        ({"num_dual": 0}, "strictly positive"),
+        ({"num_primal": 1}, '`num_primal` must be >= 2 with buffers="zeros", got 1'),
+        ({"num_primal": 0, "buffers": "adjoint"}, "`num_primal` must be >= 1, got 0"),
+        ({"num_dual": 0}, "`num_dual` must be >= 1, got 0"),
         ({"num_filters": 0}, "strictly positive"),
         ({"buffers": "ones"}, '`buffers` must be "zeros" or "adjoint", got \'ones\''),
     ],

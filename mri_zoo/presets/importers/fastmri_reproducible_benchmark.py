@@ -5,22 +5,15 @@ then all k-space networks.
 """
 
 from mri_zoo.data.preparation import ConstantScaling
-from mri_zoo.models import CascadeNet, KIKINet, PDNet, UNet
-from mri_zoo.presets.importers.checkpoint import Architecture, image_by_image
+from mri_zoo.data.volume import DataError
+from mri_zoo.layers.focnet import FocNet
+from mri_zoo.models import CascadeNet, KIKINet, PDNet, UNet, XPDNet
+from mri_zoo.presets.importers.checkpoint import Architecture
+from mri_zoo.presets.importers.image_networks import network_weights, padding_multiple, recognise, unet_scales
 
 
 def _unet_arguments(checkpoint):
-    return _unet_scales(checkpoint.in_order())
-
-
-def _unet_scales(arrays):
-    kernels = [array for _, array in arrays if array.ndim == 4]
-    num_scales = 1 + sum(kernel.shape[:2] == (2, 2) for kernel in kernels)
-    num_convolutions = sum(kernel.shape[:2] == (3, 3) for kernel in kernels) // (2 * num_scales - 1)
-    return {
-        "num_filters": [kernels[i * num_convolutions].shape[3] for i in range(num_scales)],
-        "num_convolutions": num_convolutions,
-    }
+    return unet_scales(checkpoint.in_order())
 
 
 def _unet_weights(model, checkpoint):
@@ -40,18 +33,42 @@ def _pdnet_arguments(checkpoint):
     if dual:
         arguments["num_dual"] = dual[0][-2][1].shape[3] // 2
     if refiner:
-        arguments["refiner_filters"] = _unet_scales(refiner)["num_filters"]
+        arguments["refiner_filters"] = unet_scales(refiner)["num_filters"]
     return arguments
 
 
-def _pdnet_weights(model, checkpoint):
+def _xpdnet_arguments(checkpoint):
+    arguments = _updnet_arguments(checkpoint)
+    if "image_network" in arguments:
+        network = arguments["image_network"]
+        arguments |= {"residual": not isinstance(network, FocNet), "pad_multiple": padding_multiple(network)}
+    return arguments
+
+
+def _updnet_arguments(checkpoint):
+    if "image_net_0" not in checkpoint.layers:
+        raise DataError(f"{checkpoint.path}: has no layer `image_net_0`; expected the weights of XPDNet or UPDNet.")
+    refiner, primal, dual = _nets(checkpoint)
+    arguments = {
+        "num_iterations": len(primal),
+        "pad_multiple": 1,  # the U-net pads as it needs
+        "refiner_filters": unet_scales(refiner)["num_filters"] if refiner else None,
+    }
+    for kind, buffer, nets in (("image_network", "num_primal", primal), ("kspace_network", "num_dual", dual)):
+        network = recognise(nets[0]) if nets else None
+        if network is not None:
+            arguments |= {kind: network, buffer: network.num_outputs // 2}
+    return arguments
+
+
+def _primal_dual_weights(model, checkpoint):
     refiner, primal, dual = _nets(checkpoint)
     if model.refiner is not None:
         yield from _paired(model.refiner.weights, refiner)
     for net, arrays in zip(model.primal_nets, primal, strict=False):
-        yield from _regrouped(_paired(net.weights, arrays), model.num_primal, 1)
+        yield from network_weights(net, arrays, model.num_primal, 1)
     for net, arrays in zip(model.dual_nets, dual, strict=False):
-        yield from _regrouped(_paired(net.weights, arrays), model.num_dual, 1, 1)
+        yield from network_weights(net, arrays, model.num_dual, 1, 1)
 
 
 def _cascade_net_arguments(checkpoint):
@@ -117,18 +134,14 @@ def _paired(variables, arrays):
     return [(variable, name, array) for variable, (name, array) in zip(variables, arrays, strict=False)]
 
 
-def _regrouped(weights, *num_images):
-    (variable, name, kernel), *others = weights
-    if kernel.shape[2] == 2 * sum(num_images):
-        kernel = image_by_image(kernel, *num_images)
-    return [(variable, name, kernel), *others]
-
-
 FASTMRI_SCALING = ConstantScaling(1e6)
+XPDNET_ASKS = ("image_network", "num_primal")  # of networks that are not recognised
 
 ARCHITECTURES = {
     "CascadeNet": Architecture(CascadeNet, _cascade_net_arguments, _consistent_weights, scaling=FASTMRI_SCALING),
     "KIKINet": Architecture(KIKINet, _kiki_net_arguments, _consistent_weights, scaling=FASTMRI_SCALING),
-    "PDNet": Architecture(PDNet, _pdnet_arguments, _pdnet_weights, scaling=FASTMRI_SCALING),
+    "PDNet": Architecture(PDNet, _pdnet_arguments, _primal_dual_weights, scaling=FASTMRI_SCALING),
     "UNet": Architecture(UNet, _unet_arguments, _unet_weights, ("penultimate_activation",), FASTMRI_SCALING),
+    "UPDNet": Architecture(XPDNet, _updnet_arguments, _primal_dual_weights, XPDNET_ASKS, FASTMRI_SCALING),
+    "XPDNet": Architecture(XPDNet, _xpdnet_arguments, _primal_dual_weights, XPDNET_ASKS, FASTMRI_SCALING),
 }

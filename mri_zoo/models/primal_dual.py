@@ -1,0 +1,89 @@
+"""What the learned primal-dual networks share: the unrolled iterations between image space and k-space."""
+
+from keras import ops
+
+from mri_zoo.layers.convnet import apply_per_coil
+from mri_zoo.layers.sensitivity import SensitivityRefiner, refiner_network
+from mri_zoo.models.base import ReconstructionModel
+from mri_zoo.physics.complex import read_buffer, stack_buffers, to_channels
+
+
+class PrimalDualModel(ReconstructionModel):
+    """Base of models whose networks update an image (primal) buffer x and a k-space (dual) buffer h in turn.
+
+    Each iteration computes, with the acquisition A and the measured k-space y::
+
+        h <- h + net_dual([h, A x_i, y])
+        x <- x + net_primal([x, A^H h_0])
+
+    Subclasses make the lists `primal_nets` and `dual_nets`, one layer for each iteration. Without `dual_nets` the first
+    line is ``h = A x_i - y``. With several coils the dual network sees each coil on its own.
+
+    Args:
+        num_iterations: unrolled iterations.
+        num_primal: complex channels of the image buffer.
+        num_dual: complex channels of the k-space buffer.
+        refiner_filters: channels of each scale of the U-net that refines sensitivity maps; None for no refinement.
+        physics: the acquisition.
+    """
+
+    image_read = 0  # i, the channel of the image buffer that A reads
+
+    def __init__(self, num_iterations, num_primal, num_dual, refiner_filters, **kwargs):
+        super().__init__(**kwargs)
+        for name, number in (("num_iterations", num_iterations), ("num_primal", num_primal), ("num_dual", num_dual)):
+            if number < 1:
+                raise ValueError(f"`{name}` must be >= 1, got {number}.")
+        self.num_iterations, self.num_primal, self.num_dual = num_iterations, num_primal, num_dual
+        self.refiner_filters = None if refiner_filters is None else tuple(refiner_filters)
+        self.refiner = None
+        if refiner_filters is not None:
+            self.refiner = SensitivityRefiner(
+                refiner_network(refiner_filters, self.dtype_policy), dtype=self.dtype_policy
+            )
+
+    def call(self, batch):
+        """The reconstructed image, (batch, height, width) complex64."""
+        batch = self.physics.complete(batch)
+        if self.refiner is not None and "sensitivity_maps" in batch:
+            batch = {**batch, "sensitivity_maps": self.refiner(batch["sensitivity_maps"])}
+        measured = batch["kspace"]
+        image, kspace = self.first_images(batch)
+        primal, dual = _repeated(image, self.num_primal), _repeated(kspace, self.num_dual)
+        for i in range(self.num_iterations):
+            expected = self.physics.forward(read_buffer(primal, self.image_read), batch)
+            if self.dual_nets:
+                dual = add(dual, apply_per_coil(self.dual_nets[i], stack_buffers(dual, expected, measured)))
+                residual = read_buffer(dual, 0)
+            else:
+                residual = expected - measured
+            back_projected = self.physics.adjoint(residual, batch)
+            primal = self.update_primal(i, primal, stack_buffers(primal, back_projected))
+        return read_buffer(primal, 0)
+
+    def first_images(self, batch):
+        """The image and the k-space with whose copies the buffers begin."""
+        return self.physics.adjoint(batch["kspace"], batch), batch["kspace"]
+
+    def update_primal(self, i, primal, inputs):
+        """The image buffer after iteration i, from the one before and the input of the network."""
+        return add(primal, self.primal_nets[i](inputs))
+
+    def get_config(self):
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "num_iterations": self.num_iterations,
+            "num_primal": self.num_primal,
+            "num_dual": self.num_dual,
+            "refiner_filters": self.refiner_filters,
+        }
+
+
+def add(buffers, update):
+    """Their sum in float32; the networks may run in a lower precision."""
+    return buffers + ops.cast(update, "float32")
+
+
+def _repeated(image, number):
+    return to_channels(ops.stack([image] * number, axis=-1))

@@ -1,0 +1,105 @@
+"""The predecessor's image networks: which one some arrays are the weights of, and where they go in ours.
+
+`arrays` are the (name, array) pairs of one network, in the order of the file.
+"""
+
+from mri_zoo.layers.convnet import ConvNet
+from mri_zoo.layers.didn import DIDN
+from mri_zoo.layers.focnet import NUM_EXCHANGES, FocNet
+from mri_zoo.layers.mwcnn import MWCNN
+from mri_zoo.layers.unet import UNetBlock
+from mri_zoo.presets.importers.checkpoint import image_by_image
+
+
+def recognise(arrays):
+    """An unbuilt layer with weights of these shapes, U-net, FocNet, DIDN, DnCNN or MWCNN; None if there is none.
+
+    Activations are the default ones; shapes do not tell them.
+    """
+    try:
+        return _nearest(arrays)
+    except (IndexError, ValueError):  # of what no such network has: too few arrays, no channels
+        return None
+
+
+def _nearest(arrays):
+    shapes = [array.shape for _, array in arrays]
+    kernels = [shape for shape in shapes if len(shape) == 4]
+    channels = [shape[2:] for shape in kernels]
+    num_outputs = channels[-1][1]
+    if (2, 2) in [kernel[:2] for kernel in kernels]:
+        return UNetBlock(num_outputs, **unet_scales(arrays))
+    if () in shapes:  # the switches, after a kernel and a bias for each unpooling
+        return FocNet(num_outputs, channels[0][0], num_scales=1 + shapes.index(()) // (2 * NUM_EXCHANGES))
+    if any(len(shape) == 3 for shape in shapes):  # the slopes of PReLUs
+        num_filters = channels[0][0]
+        num_blocks = channels[-3][0] // num_filters
+        return DIDN(num_outputs, num_filters, num_blocks, num_convolutions=len(kernels) - 14 * num_blocks - 5)
+    if all(before[1] == after[0] for before, after in zip(channels, channels[1:], strict=False)):
+        return ConvNet(num_outputs, channels[0][1], num_convolutions=len(kernels) - 1)
+    return _nearest_mwcnn(channels)
+
+
+def _nearest_mwcnn(channels):
+    """From the (inputs, outputs) of all convolutions; a buffer comes in with one more complex image."""
+    inputs, first_filters = channels[0]
+    num_outputs, scales = inputs - 2, channels
+    num_first = 0
+    for i in range(1, len(channels) // 2):
+        if channels[2 * i - 1][1] == num_outputs and channels[2 * i][0] == 4 * first_filters:
+            num_first, scales = i, channels[2 * i :]
+            break
+    else:  # the first convolution sees wavelet bands
+        num_outputs = inputs // 4 - 2
+    num_filters, num_convolutions = [], []
+    while scales:
+        bands, filters = scales[0]
+        if not num_filters and not num_first:
+            bands = 4 * num_outputs
+        # A scale ends with the bands for the finer one; after it, the next scale sees those of its own features.
+        followers = [after[0] for after in scales[1:]] + [4 * filters]
+        ends = [i for i, (_, out) in enumerate(scales) if out == bands and followers[i] == 4 * filters]
+        length = ends[0] + 1 if ends else len(scales)
+        num_filters.append(filters)
+        num_convolutions.append(length // 2)
+        scales = scales[length:]
+    return MWCNN(num_outputs, num_filters, num_convolutions, num_first, first_filters)
+
+
+def unet_scales(arrays):
+    """The arguments `num_filters` and `num_convolutions` of a `UNetBlock`."""
+    kernels = [array for _, array in arrays if array.ndim == 4]
+    num_scales = 1 + sum(kernel.shape[:2] == (2, 2) for kernel in kernels)
+    num_convolutions = sum(kernel.shape[:2] == (3, 3) for kernel in kernels) // (2 * num_scales - 1)
+    return {
+        "num_filters": [kernels[i * num_convolutions].shape[3] for i in range(num_scales)],
+        "num_convolutions": num_convolutions,
+    }
+
+
+def padding_multiple(network):
+    """What the predecessor's XPDNet pads images to multiples of."""
+    if isinstance(network, MWCNN | UNetBlock):
+        return 2 ** (len(network.num_filters) + isinstance(network, MWCNN))
+    return {DIDN: 16, FocNet: 2 ** getattr(network, "num_scales", 0)}.get(type(network), 1)
+
+
+def network_weights(network, arrays, *num_images):
+    """(variable, name, array) of a network that sees groups of complex images, for the zoo's order of channels."""
+    if isinstance(network, FocNet):
+        arrays = sorted(arrays, key=lambda item: item[1].ndim > 0)  # the switches are the layer's own weights
+    first, per_band = _first_convolution(network).kernel, 2 * sum(num_images)
+    for variable, (name, array) in zip(network.weights, arrays, strict=False):
+        if variable is first and array.ndim == 4 and array.shape[2] % per_band == 0:
+            by_band = array.reshape(*array.shape[:2], -1, per_band, array.shape[3])
+            array = image_by_image(by_band, *num_images).reshape(array.shape)
+        yield variable, name, array
+
+
+def _first_convolution(network):
+    """The one that sees the network's input, or its wavelet bands."""
+    if isinstance(network, UNetBlock):
+        return [*network.down, network.bottom][0][0]
+    if isinstance(network, MWCNN):
+        return (network.first or network.down[0])[0]
+    return network.convolutions[0] if isinstance(network, ConvNet) else network.first
