@@ -17,7 +17,7 @@ _HOMES = {
         "RandomMask",
         "get_mask",
     ),
-    "preparation": ("ConstantScaling", "PercentileScaling"),
+    "preparation": ("ConstantScaling", "KSpacePercentileScaling", "PercentileScaling"),
     "simulate": ("SimulatedAcquisition",),
     "demo": ("DrawnContrastBrain", "HeldOutBrain"),
     "prepared": ("PreparedBatches", "write_batches"),

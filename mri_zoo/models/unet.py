@@ -10,7 +10,7 @@ from mri_zoo.physics.complex import from_real
 
 @keras.saving.register_keras_serializable("mri_zoo")
 class UNet(ReconstructionModel):
-    """U-net on the magnitude of the adjoint image, standardised slice by slice.
+    """U-net on the magnitude of the adjoint image.
 
     The image has no phase: its imaginary part is zero.
 
@@ -21,17 +21,26 @@ class UNet(ReconstructionModel):
             (320, 320) for fastMRI. None keeps the size.
         penultimate_activation: activation of the last convolution but one. The thesis' code trains with a ReLU
             (default) and evaluates its released weights with None.
+        standardize: subtract each slice's mean and divide by its standard deviation, and undo it; so the thesis for
+            fastMRI, but not for OASIS.
         physics: the acquisition.
 
     Reference: Ramzi, thesis, section 4.2.3, where it has 481,801 parameters; Zbontar et al., arXiv:1811.08839.
     """
 
     def __init__(
-        self, num_filters=(16, 32, 64, 128), num_convolutions=2, crop=None, penultimate_activation="relu", **kwargs
+        self,
+        num_filters=(16, 32, 64, 128),
+        num_convolutions=2,
+        crop=None,
+        penultimate_activation="relu",
+        standardize=True,
+        **kwargs,
     ):
         super().__init__(**kwargs)
         self.num_filters, self.num_convolutions = tuple(num_filters), num_convolutions
         self.crop, self.penultimate_activation = None if crop is None else tuple(crop), penultimate_activation
+        self.standardize = standardize
         if self.crop is not None:
             self.build_size = max(self.crop)
         self.network = UNetBlock(
@@ -44,8 +53,10 @@ class UNet(ReconstructionModel):
         image = ops.abs(self.physics.adjoint(batch["kspace"], batch))
         if self.crop is not None:
             image = center_crop(image, self.crop)
-        mean = ops.mean(image, axis=(-2, -1), keepdims=True)
-        deviation = ops.std(image, axis=(-2, -1), keepdims=True) + 1e-11  # as in the reference code
+        mean, deviation = 0.0, 1.0
+        if self.standardize:
+            mean = ops.mean(image, axis=(-2, -1), keepdims=True)
+            deviation = ops.std(image, axis=(-2, -1), keepdims=True) + 1e-11  # as in the reference code
         correction = self.network(((image - mean) / deviation)[..., None])[..., 0]
         return from_real(ops.cast(correction, "float32") * deviation + mean)
 
@@ -57,4 +68,5 @@ class UNet(ReconstructionModel):
             "num_convolutions": self.num_convolutions,
             "crop": self.crop,
             "penultimate_activation": self.penultimate_activation,
+            "standardize": self.standardize,
         }

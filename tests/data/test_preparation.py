@@ -6,6 +6,7 @@ import pytest
 from mri_zoo.data.fourier import fft2c, ifft2c, root_sum_of_squares
 from mri_zoo.data.preparation import (
     ConstantScaling,
+    KSpacePercentileScaling,
     PercentileScaling,
     flip_and_rotate,
     prepare_slice,
@@ -53,8 +54,17 @@ def test_percentile_scaling_sees_measured_data_only(coils):
     assert np.percentile(zero_filled, 90) == pytest.approx(1, rel=1e-5)
 
 
-def test_percentile_scaling_leaves_an_empty_slice_alone():
-    assert PercentileScaling()(np.zeros((1, 5, 4), np.complex64)) == 1
+@pytest.mark.parametrize("scaling", [PercentileScaling(), KSpacePercentileScaling()])
+def test_percentile_scaling_leaves_an_empty_slice_alone(scaling):
+    assert scaling(np.zeros((1, 5, 4), np.complex64)) == 1
+
+
+@pytest.mark.parametrize("percentile, level", [(99, 196), (97.5, 190), (100, 200)])
+def test_percentile_of_kspace_counts_missing_samples(rng, percentile, level):
+    """As DIRECT does: checked against the factors in its recorded pipelines, 1e-7 apart."""
+    kspace = np.zeros(400, np.complex64)
+    kspace[::2] = 1j * rng.permutation(np.arange(1, 201))
+    assert KSpacePercentileScaling(percentile)(kspace.reshape(2, 20, 10)) == pytest.approx(1 / level)
 
 
 @pytest.mark.parametrize("shape", [(1, 12), (14, 13), (13,)])
@@ -88,6 +98,6 @@ def test_flips_and_turns_are_the_eight_symmetries_of_the_image(coils, rng):
     assert seen == set(range(8))
 
 
-@pytest.mark.parametrize("scaling", [ConstantScaling(1e6), PercentileScaling(95.0)])
+@pytest.mark.parametrize("scaling", [ConstantScaling(1e6), PercentileScaling(95.0), KSpacePercentileScaling(98.0)])
 def test_scaling_survives_json(scaling):
     assert scaling_from_config(json.loads(json.dumps(scaling_to_config(scaling)))) == scaling
