@@ -25,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-weights = typer.Typer(help="Weights of other codebases.", no_args_is_help=True)
+weights = typer.Typer(help="Weights of other codebases: published ones by name, or any file.", no_args_is_help=True)
 app.add_typer(weights, name="weights")
 console = Console()
 
@@ -63,10 +63,7 @@ def models():
     _start()
     from mri_zoo.presets import list_models
 
-    lines = list_models()
-    width = max(map(len, lines))
-    for name, line in lines.items():
-        console.print(f"[bold]{name:{width}}[/bold]  {line}", highlight=False, soft_wrap=True)
+    _print_names(list_models())
 
 
 @app.command()
@@ -216,6 +213,36 @@ def import_weights(
     model = import_preset(file, source, architecture, output, config, preset_mask)
     line = f"{type(model).__name__}, {model.count_params():,} parameters: preset {output}"
     console.print(line, highlight=False, soft_wrap=True)
+
+
+@weights.command("list")
+def list_weights():
+    """List the checkpoints that other codebases publish: state, source, size and licence."""
+    _start()
+    from mri_zoo.presets.published import list_published
+
+    _print_names(list_published())
+
+
+@weights.command("download")
+def download_weights(name: Annotated[str, typer.Argument(help="Name of `mri-zoo weights list`.")]):
+    """Download a published checkpoint and keep it as a preset, which is used by its name."""
+    _start()
+    from mri_zoo.presets import download_preset
+    from mri_zoo.presets.published import find_published
+
+    with _bar() as progress:
+        folder, digest = download_preset(name, progress)
+    console.print(f"{name}: preset {folder}", highlight=False, soft_wrap=True)
+    if find_published(name)["sha256"] is None:
+        line = f"unverified: to be recorded in mri_zoo/presets/published.json, SHA-256 {digest}"
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _print_names(lines):
+    width = max(map(len, lines))
+    for name, line in lines.items():
+        console.print(f"[bold]{name:{width}}[/bold]  {line}", highlight=False, soft_wrap=True)
 
 
 def _presets(names):

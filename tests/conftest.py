@@ -9,6 +9,7 @@ import pytest
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 ROOT = Path(__file__).parent.parent
+os.environ["MRI_ZOO_CACHE"] = str(ROOT / "tests" / "no-cache")  # no test sees what the user has downloaded
 
 
 @pytest.fixture

@@ -68,6 +68,17 @@ def test_models_lists_the_baseline(run):
     assert code == 0 and "zero-filled" in out
 
 
+def test_published_checkpoints_are_listed(run):
+    code, out, _ = run("weights", "list")
+    assert code == 0 and "varnet-fastmri-knee-leaderboard" in out and "unverified; fastmri: " in out
+
+
+def test_an_unverified_download_tells_the_hash_to_record(run, monkeypatch):
+    monkeypatch.setattr("mri_zoo.presets.download_preset", lambda name, progress: (Path("cache") / name, "0123abcd"))
+    code, out, _ = run("weights", "download", "pdnet-oasis-af4")
+    assert code == 0 and "pdnet-oasis-af4: preset cache/pdnet-oasis-af4" in out and "SHA-256 0123abcd" in out
+
+
 def test_evaluate_writes_its_files(run, tmp_path):
     write_fastmri(tmp_path / "a.h5")
     output = tmp_path / "results"
@@ -212,6 +223,11 @@ def bad_inputs():
         ),
         "zeros": (("reconstruct", "{zeros}", *reconstruct[2:]), "zeros.h5: all samples are zero"),
         "bad setting": (("train", str(RECIPE), "--set", "epoch=1", "-o", "{tmp}/run"), "did you mean `epochs`"),
+        "not downloaded": (
+            (*reconstruct[:3], "pdnet-oasis-af4", *reconstruct[4:]),
+            "`mri-zoo weights download pdnet-o",
+        ),
+        "not published": (("weights", "download", "pdnet-oasi-af4"), "did you mean 'pdnet-oasis-af4'"),
         "nothing to check": (("check-data", "{empty}"), "empty: holds no scan"),
     }
 

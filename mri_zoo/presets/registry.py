@@ -19,6 +19,7 @@ from mri_zoo.data.preparation import ConstantScaling, scaling_from_config, scali
 from mri_zoo.data.sampling import mask_from_config, mask_to_config
 from mri_zoo.data.volume import DataError
 from mri_zoo.models import ReconstructionModel, ZeroFilled
+from mri_zoo.presets.published import downloaded, published
 
 BASELINE = "zero-filled"
 _CARD = {"data": "Training data", "training": "Training", "licence": "Licence", "limits": "Limits"}
@@ -53,9 +54,13 @@ def bundled_folder():
 
 
 def list_models():
-    """The names of all presets, `zero-filled` first, with one line on each: task, size and measured quality."""
+    """The names of all presets with one line on each: task, size and measured quality.
+
+    `zero-filled` comes first, those that come with the package next, downloaded ones last.
+    """
     lines = {BASELINE: "the adjoint image; learns nothing"}
-    for file in sorted(bundled_folder().glob("*/metadata.json")):
+    bundled = sorted(bundled_folder().glob("*/metadata.json"))
+    for file in [*bundled, *(folder / "metadata.json" for folder in downloaded().values())]:
         metadata = _read_json(file, ("summary", "parameters"))
         line = f"{metadata['summary']}; {metadata['parameters']:,} parameters"
         if "quality" in metadata:
@@ -101,13 +106,20 @@ def load_preset(name):
         model.build()
         return Preset(BASELINE, model, ConstantScaling(), None, {"summary": list_models()[BASELINE]})
     is_name = Path(name).name == str(name)
-    folder = bundled_folder() / name if is_name and not (Path(name) / "config.json").is_file() else Path(name)
+    folder = Path(name)
+    if is_name and not (folder / "config.json").is_file():
+        folder = downloaded().get(name, bundled_folder() / name)
     if not (folder / "config.json").is_file():
         if not is_name:
             raise DataError(f"{name}: holds no preset; expected a folder with a `config.json`.")
-        names = list(list_models())
+        if name in published():
+            raise ValueError(f"{name} is not downloaded yet: `mri-zoo weights download {name}`.")
+        names = [*list_models(), *published()]
         nearest = difflib.get_close_matches(str(name), names, n=1, cutoff=0)[0]
-        raise ValueError(f"No model is called {name!r}; did you mean {nearest!r}? `mri-zoo models` lists them all.")
+        raise ValueError(
+            f"No model is called {name!r}; did you mean {nearest!r}? `mri-zoo models` lists them all, and `mri-zoo "
+            "weights list` those that can be downloaded."
+        )
     config = _read_json(folder / "config.json", ("architecture", "arguments", "scaling", "sampling"))
     metadata = _read_json(folder / "metadata.json", ("summary", "parameters", "sha256"))
     weights = folder / "model.weights.h5"

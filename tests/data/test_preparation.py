@@ -61,7 +61,7 @@ def test_percentile_scaling_leaves_an_empty_slice_alone(scaling):
 
 @pytest.mark.parametrize("percentile, level", [(99, 196), (97.5, 190), (100, 200)])
 def test_percentile_of_kspace_counts_missing_samples(rng, percentile, level):
-    """As DIRECT does: checked against the factors in its recorded pipelines, 1e-7 apart."""
+    """The rank is that of DIRECT's code."""
     kspace = np.zeros(400, np.complex64)
     kspace[::2] = 1j * rng.permutation(np.arange(1, 201))
     assert KSpacePercentileScaling(percentile)(kspace.reshape(2, 20, 10)) == pytest.approx(1 / level)

@@ -56,7 +56,7 @@ def import_checkpoint(path, source, architecture, config=None):
     return model
 
 
-def import_preset(path, source, architecture, folder, config=None, mask=None):
+def import_preset(path, source, architecture, folder, config=None, mask=None, scaling=None, metadata=None):
     """Write a preset of a foreign checkpoint.
 
     Args:
@@ -66,18 +66,22 @@ def import_preset(path, source, architecture, folder, config=None, mask=None):
         folder: the preset's; its name is the preset's.
         config: see there.
         mask: the sampling that the weights were trained with, where it is known.
+        scaling: rule of `mri_zoo.data.preparation` that they expect, by default the one of `source`.
+        metadata: replaces entries of the model card, see `save_preset`.
 
     Returns:
         The model.
     """
     model = import_checkpoint(path, source, architecture, config)
-    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    metadata = {
+    with Path(path).open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    card = {
         "summary": f"{architecture} with weights of {source}",
         "training": f"Imported from `{Path(path).name}` of {source} (SHA-256 `{digest}`).",
         "licence": "That of the imported weights.",
+        **(metadata or {}),
     }
-    save_preset(folder, model, find_architecture(source, architecture).scaling, mask, metadata)
+    save_preset(folder, model, scaling or find_architecture(source, architecture).scaling, mask, card)
     return model
 
 

@@ -1,0 +1,131 @@
+"""Download published checkpoints and make presets of them."""
+
+import contextlib
+import hashlib
+import importlib.util
+import os
+import shutil
+import tempfile
+import zipfile
+from pathlib import Path, PurePosixPath
+
+from mri_zoo.data.preparation import scaling_from_config
+from mri_zoo.data.sampling import mask_from_config
+from mri_zoo.data.volume import DataError
+from mri_zoo.presets.importers import find_architecture, import_preset
+from mri_zoo.presets.published import cache_folder, find_published
+
+
+def download_preset(name, progress=None):
+    """Download a published checkpoint and keep it as a preset, which `load` finds by its name.
+
+    The checkpoint itself is not kept. Nothing remains of a download that fails. `HF_ENDPOINT` names another server than
+    huggingface.co.
+
+    Args:
+        name: one of `mri_zoo.presets.published.published`.
+        progress: function (megabytes done, megabytes in total, text), called now and then.
+
+    Returns:
+        The preset's folder, and the SHA-256 of the file.
+
+    Raises:
+        ValueError: if there is no such name; the message suggests the nearest one.
+        DataError: if the file cannot be downloaded, is not the one expected, or does not fit; the message names its
+            address.
+        ImportError: if the file is one of PyTorch, and that is not installed.
+    """
+    entry = find_published(name)
+    find_architecture(entry["source"], entry["architecture"])
+    url = _address(entry["url"])
+    if not url.endswith(".h5") and importlib.util.find_spec("torch") is None:  # told before gigabytes are on their way
+        raise ImportError(f"{name} is a checkpoint of PyTorch: it needs `pip install mri_zoo[torch]`.")
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="downloading-", dir=folder) as scratch:
+        path = Path(scratch) / PurePosixPath(url).name
+        _fetch(url, path, name, progress)
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if entry["sha256"] not in (None, digest):
+            raise DataError(f"{url}: is not the expected file: SHA-256 {digest} instead of {entry['sha256']}.")
+        origin = url
+        if entry["member"] is not None:
+            with _errors_name(url, path):
+                path = _member(path, entry["member"])
+            origin = f"{url} ({entry['member']})"
+        with _errors_name(origin, path):
+            _keep(path, folder / name, entry, f"Imported from {origin}, not trained here. SHA-256 `{digest}`.")
+    return folder / name, digest
+
+
+def _address(url):
+    if not url.startswith("hf://"):
+        return url
+    owner, repository, file = url.removeprefix("hf://").split("/", 2)
+    server = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+    return f"{server.rstrip('/')}/{owner}/{repository}/resolve/main/{file}"
+
+
+def _fetch(url, path, name, progress):
+    import requests  # pooch brings it along
+    from pooch import HTTPDownloader
+
+    bar = _Bar(f"{name}, MB", progress) if progress is not None else False
+    download = HTTPDownloader(progressbar=bar, chunk_size=2**20, timeout=60)
+    try:
+        download(url, path, None)
+    except requests.HTTPError as error:
+        answer = f"{error.response.status_code} {error.response.reason}"
+        raise DataError(f"{url}: cannot be downloaded, the server answers {answer}.") from error
+    except requests.RequestException as error:
+        raise DataError(f"{url}: cannot be downloaded, no connection ({type(error).__name__}).") from error
+
+
+class _Bar:
+    """The form in which pooch tells of its progress."""
+
+    def __init__(self, text, progress):
+        self.text, self.progress, self.done, self.total = text, progress, 0, 0
+
+    def update(self, size):
+        self.done += size
+        self.progress(min(self.done, self.total) // 10**6, self.total // 10**6, self.text)
+
+    def reset(self):
+        self.done = 0
+
+    def close(self):
+        pass
+
+
+def _member(path, name):
+    """The file of this name out of a zip, copied beside it; no path of the archive is ever used."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            found = [info for info in archive.infolist() if PurePosixPath(info.filename).name == name]
+            if len(found) != 1:
+                raise DataError(f"{path}: holds {len(found)} files `{name}`; expected one.")
+            target = path.with_name(name)
+            with archive.open(found[0]) as packed, target.open("wb") as file:
+                shutil.copyfileobj(packed, file)
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError) as error:  # damaged, or encrypted
+        raise DataError(f"{path}: is a truncated or damaged zip file ({error}).") from error
+    return target
+
+
+def _keep(path, folder, entry, training):
+    scaling = None if entry["scaling"] is None else scaling_from_config(entry["scaling"])
+    mask = None if entry["mask"] is None else mask_from_config(entry["mask"])
+    card = {key: entry[key] for key in ("summary", "data", "limits", "licence") if entry[key] is not None}
+    card["training"] = training
+    import_preset(path, entry["source"], entry["architecture"], folder, entry["config"], mask, scaling, card)
+
+
+@contextlib.contextmanager
+def _errors_name(url, path):
+    """Errors name the address of the file, not where it lies until it is imported."""
+    try:
+        yield
+    except ValueError as error:
+        raise DataError(str(error).replace(str(path), url)) from error
