@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from mri_zoo.layers.convnet import copies
 from mri_zoo.layers.resnet import PreActivationResNet
 from mri_zoo.models.base import ReconstructionModel
 from mri_zoo.physics.complex import from_channels, scale, to_channels
@@ -62,9 +63,7 @@ class MoDL(ReconstructionModel):
         self.num_iterations, self.shared, self.num_steps = num_iterations, shared, num_steps
         self.order, self.start, self.learned_scale = order, start, learned_scale
         network = PreActivationResNet() if network is None else network
-        config = {**network.get_config(), "dtype": self.dtype_policy}
-        copies = [type(network).from_config(config) for _ in range(1 + (1 if shared else num_iterations))]
-        self.network, *self.networks = copies  # the first is the pattern that `get_config` stores, and has no weights
+        self.network, self.networks = copies(network, 1 if shared else num_iterations, self.dtype_policy)
         self.weight = self._scalars("weight", (), 0.01)  # Deep J-Sense's initial value
         self.maps_weight = self._scalars("maps_weight", (), 0.01, trainable=False) if order == "network_last" else None
         self.scales = self._scalars("scales", (num_iterations,), 1.0) if learned_scale else None
@@ -112,5 +111,8 @@ class MoDL(ReconstructionModel):
 
     @classmethod
     def from_config(cls, config):
-        """The inverse of `get_config`."""
-        return super().from_config({**config, "network": keras.saving.deserialize_keras_object(config["network"])})
+        """The inverse of `get_config`; the network may be a layer already."""
+        network = config.get("network")
+        if isinstance(network, dict):
+            network = keras.saving.deserialize_keras_object(network)
+        return super().from_config({**config, "network": network})

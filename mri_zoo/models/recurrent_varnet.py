@@ -5,7 +5,7 @@ import keras
 from mri_zoo.layers.recurrent import ConvGRU, StateInitializer
 from mri_zoo.models.base import ReconstructionModel
 from mri_zoo.physics.coils import root_sum_of_squares
-from mri_zoo.physics.complex import from_channels, from_real, scale, to_channels
+from mri_zoo.physics.complex import from_channels, scale, to_channels
 
 
 @keras.saving.register_keras_serializable("mri_zoo")
@@ -18,8 +18,8 @@ class RecurrentVarNet(ReconstructionModel):
         w, h <- H(S^H c, h)
         c <- c - a F^H (M F c - y) + S w
 
-    The image is the root-sum-of-squares of c, with imaginary part zero. The published code writes the same in k-space.
-    In the first iteration the data term is zero, whatever its step size.
+    The published code writes the same in k-space and returns the root-sum-of-squares of c, which is the magnitude here;
+    the phase is that of S^H c. In the first iteration the data term is zero, whatever its step size.
 
     Args:
         num_iterations: unrolled iterations.
@@ -71,7 +71,7 @@ class RecurrentVarNet(ReconstructionModel):
         ]
 
     def call(self, batch):
-        """The root-sum-of-squares of the coil images, (batch, height, width) complex64."""
+        """The reconstructed image, (batch, height, width) complex64."""
         batch = self.physics.complete(batch)
         measured = self.physics.coil_adjoint(batch["kspace"], batch)
         coils, states = measured, self._initial_states(measured, batch)
@@ -82,7 +82,8 @@ class RecurrentVarNet(ReconstructionModel):
             correction = self.physics.expand(from_channels(correction)[..., 0], batch)
             residual = self.physics.coil_normal(coils, batch) - measured
             coils = coils - scale(residual, self.step_sizes[unit]) + correction
-        return from_real(root_sum_of_squares(coils))
+        combined = self.physics.combine(coils, batch)
+        return scale(combined, root_sum_of_squares(coils) / root_sum_of_squares(combined[:, None]))
 
     def _initial_states(self, coils, batch):
         if self.initializer is None:

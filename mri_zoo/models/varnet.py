@@ -3,6 +3,7 @@
 import keras
 
 from mri_zoo.layers.convnet import ComplexNet
+from mri_zoo.layers.instance_unet import InstanceUNet
 from mri_zoo.layers.normunet import NormUNet
 from mri_zoo.layers.sensitivity import SensitivityRefiner
 from mri_zoo.models.base import ReconstructionModel
@@ -31,8 +32,11 @@ class VarNet(ReconstructionModel):
         num_cascades: unrolled iterations.
         num_filters: channels of the finest scale of each cascade's network.
         num_pools: scales below the finest of each cascade's network.
-        sensitivity_filters: channels of the finest scale of the maps' network.
+        sensitivity_filters: channels of the finest scale of the maps' network; None for none, where the maps of the
+            batch are used, or those of `physics.complete`.
         sensitivity_pools: scales below the finest of the maps' network.
+        normalized: the networks of the cascades normalise their input; DIRECT's `EndToEndVarNet` has plain U-nets, and
+            no network for the maps. It adds the correction; its importer turns the sign of the last convolutions.
         num_low_frequencies: central lines for the maps; by default as many as the mask has, see `low_frequency_lines`.
         physics: the acquisition.
 
@@ -48,6 +52,7 @@ class VarNet(ReconstructionModel):
         sensitivity_filters=8,
         sensitivity_pools=4,
         num_low_frequencies=None,
+        normalized=True,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -57,12 +62,15 @@ class VarNet(ReconstructionModel):
             raise ValueError(f"`num_low_frequencies` must be >= 1 or None, got {num_low_frequencies}.")
         self.num_cascades, self.num_filters, self.num_pools = num_cascades, num_filters, num_pools
         self.sensitivity_filters, self.sensitivity_pools = sensitivity_filters, sensitivity_pools
-        self.num_low_frequencies = num_low_frequencies
-        of_coil = NormUNet(2, sensitivity_filters, sensitivity_pools, dtype=self.dtype_policy)
-        self.sensitivity = SensitivityRefiner(
-            ComplexNet(of_coil, False, dtype=self.dtype_policy), dtype=self.dtype_policy
-        )
-        self.networks = [NormUNet(2, num_filters, num_pools, dtype=self.dtype_policy) for _ in range(num_cascades)]
+        self.num_low_frequencies, self.normalized = num_low_frequencies, normalized
+        self.sensitivity = None
+        if sensitivity_filters is not None:
+            of_coil = NormUNet(2, sensitivity_filters, sensitivity_pools, dtype=self.dtype_policy)
+            self.sensitivity = SensitivityRefiner(
+                ComplexNet(of_coil, False, dtype=self.dtype_policy), dtype=self.dtype_policy
+            )
+        unet = NormUNet if normalized else InstanceUNet
+        self.networks = [unet(2, num_filters, num_pools, dtype=self.dtype_policy) for _ in range(num_cascades)]
         self.step_sizes = [
             self.add_weight(shape=(), initializer="ones", autocast=False, name=f"step_size_{i}")
             for i in range(num_cascades)
@@ -70,13 +78,17 @@ class VarNet(ReconstructionModel):
 
     def build(self, input_shape=None):
         """Create all weights."""
-        for network in [self.sensitivity.network.network, *self.networks]:
+        of_coil = [] if self.sensitivity is None else [self.sensitivity.network.network]
+        for network in [*of_coil, *self.networks]:
             network.build((None, None, None, 2))  # one by one, which takes a fraction of the time within a trace
         super().build(input_shape)
 
     def call(self, batch):
         """The reconstructed image, (batch, height, width) complex64."""
-        batch = {**batch, "sensitivity_maps": self.sensitivity_maps(batch)}
+        if self.sensitivity is None:
+            batch = self.physics.complete(batch)
+        else:
+            batch = {**batch, "sensitivity_maps": self.sensitivity_maps(batch)}
         measured = coils = self.physics.coil_adjoint(batch["kspace"], batch)
         for network, step_size in zip(self.networks, self.step_sizes, strict=True):
             error = self.physics.coil_normal(coils, batch) - measured
@@ -101,4 +113,5 @@ class VarNet(ReconstructionModel):
             "sensitivity_filters": self.sensitivity_filters,
             "sensitivity_pools": self.sensitivity_pools,
             "num_low_frequencies": self.num_low_frequencies,
+            "normalized": self.normalized,
         }

@@ -9,12 +9,16 @@ from keras import ops
 
 from mri_zoo.data.fourier import center_crop as center_crop_reference
 from mri_zoo.layers.convnet import ConvNet
+from mri_zoo.layers.direct import DilatedMWCNN, PReLUConvNet, TiedDIDN
 from mri_zoo.layers.mwcnn import MWCNN
 from mri_zoo.layers.resnet import PreActivationResNet, ScaledResNet
 from mri_zoo.models import (
     CascadeNet,
+    DirectKIKINet,
+    DirectUNet,
     FastMRIUNet,
     KIKINet,
+    LPDNet,
     MoDL,
     PDNet,
     ReconstructionModel,
@@ -40,6 +44,36 @@ LEARNED = {
     "kiki_net_end_to_end": (
         KIKINet,
         {"num_convolutions": 1, "num_filters": 4, "final_consistency": True, "soft_consistency": True},
+    ),
+    "direct_kikinet": (
+        DirectKIKINet,
+        {"num_iterations": 1, "image_network": PReLUConvNet(2, 4, 2), "kspace_network": TiedDIDN(2, 4, 1, 2)},
+    ),
+    "direct_unet": (
+        DirectUNet,
+        {"num_filters": 4, "num_pools": 2, "normalized": True, "residual": True, "combine_coils": True},
+    ),
+    "lpdnet": (
+        LPDNet,
+        {
+            "num_iterations": 2,
+            "num_primal": 2,
+            "num_dual": 1,
+            "primal_network": DilatedMWCNN(4, 4, 2, num_inputs=6, last_kernel_size=1),
+            "dual_network": PReLUConvNet(2, 4, 2, batch_norm=True),
+        },
+    ),
+    "lpdnet_all": (
+        LPDNet,
+        {
+            "num_iterations": 2,
+            "num_primal": 2,
+            "num_dual": 1,
+            "primal_network": PReLUConvNet(4, 4, 2),
+            "dual_network": False,
+            "exchange": "all",
+            "shared": False,
+        },
     ),
     "modl": (MoDL, {"num_iterations": 2, "network": PreActivationResNet(2, 4, 2), "num_steps": 1}),
     "modl_conjgradnet": (
@@ -109,6 +143,10 @@ LEARNED = {
             "pad_multiple": 1,
             "refiner_filters": None,
         },
+    ),
+    "varnet_direct": (
+        VarNet,
+        {"num_cascades": 1, "num_filters": 3, "num_pools": 1, "sensitivity_filters": None, "normalized": False},
     ),
 }
 # The first of each class, where a test takes long.

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from helpers import acquire, fft_reference, relative_error
+from helpers import acquire, direct_batches, fft_reference, relative_error
 
 from mri_zoo import import_checkpoint
 from mri_zoo.data.fourier import ifft2c
@@ -79,3 +79,14 @@ def test_bad_arguments_are_refused():
     ]:
         with pytest.raises(ValueError, match=message):
             VarNet(**arguments)
+
+
+def test_equals_endtoendvarnet_of_direct(reference):
+    pytest.importorskip("torch")
+    folder = reference / "pytorch" / "direct_e2evarnet"
+    model = import_checkpoint(folder / "checkpoint.pt", "direct", "VarNet")
+    expected = {"num_cascades": 3, "num_filters": 5, "num_pools": 3, "sensitivity_filters": None, "normalized": False}
+    assert expected.items() <= model.get_config().items()
+    assert model.count_params() == 141_159
+    for batch, outputs in direct_batches(folder / "io.npz"):
+        assert relative_error(np.abs(model(batch)), outputs["output_image_rss"]) < 1e-5

@@ -50,7 +50,7 @@ def import_checkpoint(path, source, architecture, config=None):
     defaults = foreign.model().get_config()
     for name in config:
         _named(defaults, name, f"argument of {foreign.model.__name__}")
-    model = foreign.model.from_config({**defaults, **config})
+    model = foreign.extend(foreign.model.from_config({**defaults, **config}), checkpoint)
     model.build()
     assign(model, checkpoint, foreign.weights(model, checkpoint))
     return model

@@ -24,6 +24,7 @@ class Architecture:
         scaling: the rule by which the source scales the k-space that its weights expect.
         select: function (dict of all arrays) -> dict of the network's, under the names that the others know: the
             checkpoint of a training holds more.
+        extend: function (model, checkpoint) -> the model with what the checkpoint has beyond it.
     """
 
     model: type
@@ -32,6 +33,7 @@ class Architecture:
     asks: tuple[str, ...] = ()
     scaling: object = ConstantScaling()
     select: Callable = dict
+    extend: Callable = lambda model, checkpoint: model
 
 
 class Checkpoint:
@@ -86,11 +88,11 @@ class Checkpoint:
 def layer_weights(layer, checkpoint, name):
     """(variable, name, array) triples of a Keras layer, from PyTorch's layer `name` of the same kind.
 
-    For convolutions, transposed ones too, and for batch normalisation.
+    For convolutions, transposed ones too, and for batch normalisation; not for what a convolution's activation learns.
     """
     names = {"kernel": "weight", "gamma": "weight", "bias": "bias", "beta": "bias"}
     names |= {"moving_mean": "running_mean", "moving_variance": "running_var"}
-    for variable in layer.weights:
+    for variable in (weight for weight in layer.weights if weight.name in names):
         array = checkpoint[f"{name}.{names[variable.name]}"]
         # Both kinds of convolution have their channels before the space, in the reverse order of Keras's.
         yield variable, f"{name}.{names[variable.name]}", array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
@@ -111,15 +113,17 @@ def assign(model, checkpoint, weights):
     weights, first = list(weights), {}
     paths = {id(variable): variable.path for variable in model.variables}
     for variable, name, array in weights:
+        path = paths[id(variable)]  # an error here: Keras does not know that the model has it
         other, value = first.setdefault(id(variable), (name, array))
         if not np.array_equal(value, array):
             raise DataError(f"{checkpoint.path}: arrays `{other}` and `{name}` differ; expected one shared weight.")
         if tuple(variable.shape) != array.shape:
             raise DataError(
                 f"{checkpoint.path}: array `{name}` gives a weight of shape {array.shape}; expected "
-                f"{tuple(variable.shape)} for `{paths[id(variable)]}` of {type(model).__name__}."
+                f"{tuple(variable.shape)} for `{path}` of {type(model).__name__}."
             )
-    left = [name for name in checkpoint.arrays if name not in {name for _, name, _ in weights}]
+    used = {name for _, name, _ in weights}
+    left = [name for name in checkpoint.arrays if name not in used]
     if left:
         raise DataError(
             f"{checkpoint.path}: holds arrays for which this {type(model).__name__} has no place: {_some(left)}."

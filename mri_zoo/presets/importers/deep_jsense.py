@@ -3,8 +3,6 @@
 Its own training checkpoints hold pickled arguments, which are not read: save their `model_state_dict` alone.
 """
 
-import keras
-
 from mri_zoo.layers.resnet import PreActivationResNet
 from mri_zoo.models import MoDL
 from mri_zoo.presets.importers.checkpoint import Architecture, layer_weights
@@ -19,8 +17,7 @@ def _select(arrays):
 def _modl_arguments(checkpoint):
     num_filters, num_outputs = checkpoint[f"{BLOCKS}.0.conv1.net.1.weight"].shape[:2]
     num_blocks = sum(name.startswith(BLOCKS) and name.endswith("conv1.net.1.weight") for name in checkpoint.arrays)
-    network = PreActivationResNet(num_outputs, num_filters, num_blocks)
-    return {"network": keras.saving.serialize_keras_object(network), "order": "network_last"}
+    return {"network": PreActivationResNet(num_outputs, num_filters, num_blocks), "order": "network_last"}
 
 
 def _modl_weights(model, checkpoint):

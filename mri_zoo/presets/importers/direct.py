@@ -1,13 +1,16 @@
 """Weights of github.com/NKI-AI/direct: a network's `state_dict`, or the training checkpoint that holds it."""
 
-import keras
 import numpy as np
 
-from mri_zoo.layers.resnet import ScaledResNet
-from mri_zoo.models import MoDL, RecurrentVarNet
+from mri_zoo.layers.convnet import ComplexNet
+from mri_zoo.layers.normunet import NormUNet
+from mri_zoo.layers.sensitivity import SensitivityRefiner
+from mri_zoo.models import DirectKIKINet, DirectUNet, LPDNet, MoDL, RecurrentVarNet, RefinedMaps, VarNet
 from mri_zoo.presets.importers.checkpoint import Architecture, layer_weights
+from mri_zoo.presets.importers.direct_networks import count, network_weights, recognise
 
 IN_TRAINING = ("optimizer", "lr_scheduler", "scaler")  # what else a training checkpoint holds
+MAPS = "sensitivity_model."
 
 
 def _select(arrays):
@@ -19,19 +22,11 @@ def _select(arrays):
     }
 
 
-def _count(checkpoint, prefix, suffix=""):
-    """Number of i for which an array's name is ``<prefix>.i.<suffix>...``."""
-    found = {
-        name.removeprefix(f"{prefix}.").partition(".")[::2] for name in checkpoint.arrays if name.startswith(prefix)
-    }
-    return len({i for i, rest in found if rest.startswith(suffix)})
-
-
 def _conjgradnet_arguments(checkpoint):
     return {
         "num_iterations": len(checkpoint["learning_rate"]),
-        "network": keras.saving.serialize_keras_object(_resnet(checkpoint, "nets.0")),
-        "shared": _count(checkpoint, "nets") == 1,
+        "network": recognise(checkpoint, "nets.0."),
+        "shared": count(checkpoint, "nets.") == 1,
         "order": "network_between",
         "learned_scale": True,
     }
@@ -41,22 +36,22 @@ def _conjgradnet_weights(model, checkpoint):
     yield model.weight, "mu", checkpoint["mu"].squeeze()
     yield model.scales, "learning_rate", checkpoint["learning_rate"]
     for i, network in enumerate(model.networks):
-        yield from _resnet_weights(network, checkpoint, f"nets.{i}")
+        yield from network_weights(network, checkpoint, f"nets.{i}.")
 
 
 def _recurrent_arguments(checkpoint):
-    count, unit = _count(checkpoint, "block_list"), "block_list.0.regularizer"
+    number, unit = count(checkpoint, "block_list."), "block_list.0.regularizer"
     blocks = [
-        checkpoint[f"initializer.conv_blocks.{i}.1.bias"] for i in range(_count(checkpoint, "initializer.conv_blocks"))
+        checkpoint[f"initializer.conv_blocks.{i}.1.bias"] for i in range(count(checkpoint, "initializer.conv_blocks."))
     ]
     arguments = {
         "num_filters": len(checkpoint[f"{unit}.conv_blocks.0.1.bias"]),
-        "num_layers": _count(checkpoint, f"{unit}.reset_gates"),
-        "shared": count == 1,
+        "num_layers": count(checkpoint, f"{unit}.reset_gates."),
+        "shared": number == 1,
         "initializer_filters": [len(bias) for bias in blocks] or None,
     }
-    if count > 1:  # a network for all iterations does not tell how many
-        arguments["num_iterations"] = count
+    if number > 1:  # a network for all iterations does not tell how many
+        arguments["num_iterations"] = number
     if blocks:
         seen = checkpoint["initializer.out_blocks.0.0.weight"].shape[1]
         sums = np.cumsum([len(bias) for bias in reversed(blocks)])
@@ -82,34 +77,110 @@ def _recurrent_weights(model, checkpoint):
             yield from layer_weights(layer, checkpoint, f"initializer.out_blocks.{i}.0")
 
 
-def _resnet(checkpoint, name):
-    return ScaledResNet(
-        num_outputs=len(checkpoint[f"{name}.conv_out.1.bias"]),
-        num_filters=len(checkpoint[f"{name}.conv_in.bias"]),
-        num_blocks=_count(checkpoint, f"{name}.resblocks", "conv1"),
-        batch_normalization=_count(checkpoint, f"{name}.resblocks", "running_mean") > 0,
-    )
+def _lpdnet_arguments(checkpoint):
+    primal, dual = (recognise(checkpoint, f"{kind}_net.0.{kind}_block.") for kind in ("primal", "dual"))
+    return {
+        "num_iterations": count(checkpoint, "primal_net."),
+        "num_primal": primal.num_outputs // 2,
+        "num_dual": dual.num_outputs // 2,
+        "primal_network": primal,
+        "dual_network": dual,
+    }
 
 
-def _resnet_weights(network, checkpoint, name):
-    yield from layer_weights(network.first, checkpoint, f"{name}.conv_in")
-    stride = 2 if network.batch_normalization else 1
-    for i, (inner, outer) in enumerate(network.blocks):
-        yield from layer_weights(inner, checkpoint, f"{name}.resblocks.{stride * i}.conv1")
-        yield from layer_weights(outer, checkpoint, f"{name}.resblocks.{stride * i}.conv2")
-    for i, norm in enumerate(network.norms):
-        yield from layer_weights(norm, checkpoint, f"{name}.resblocks.{stride * i + 1}")
-    for i, layer in enumerate(network.last):
-        yield from layer_weights(layer, checkpoint, f"{name}.conv_out.{i}")
+def _lpdnet_weights(model, checkpoint):
+    for i in range(model.num_iterations):  # the same arrays each time
+        yield from network_weights(model.primal_nets[0], checkpoint, f"primal_net.{i}.primal_block.")
+        yield from network_weights(model.dual_nets[0], checkpoint, f"dual_net.{i}.dual_block.")
+
+
+def _xpdnet_arguments(checkpoint):
+    primal = recognise(checkpoint, "image_model_list.0.")
+    dual = count(checkpoint, "kspace_model_list.") > 0 and recognise(checkpoint, "kspace_model_list.0.model.")
+    return {
+        "num_iterations": count(checkpoint, "image_model_list."),
+        "num_primal": primal.num_outputs // 2,
+        "num_dual": dual.num_outputs // 2 if dual else 1,
+        "primal_network": primal,
+        "dual_network": dual,
+        "exchange": "all",
+        "shared": False,
+    }
+
+
+def _xpdnet_weights(model, checkpoint):
+    for i, network in enumerate(model.primal_nets):
+        yield from network_weights(network, checkpoint, f"image_model_list.{i}.")
+    for i, network in enumerate(model.dual_nets):
+        yield from network_weights(network, checkpoint, f"kspace_model_list.{i}.model.")
+
+
+def _kikinet_arguments(checkpoint):
+    return {
+        "num_iterations": count(checkpoint, "image_model_list."),
+        "image_network": recognise(checkpoint, "image_model_list.0."),
+        "kspace_network": recognise(checkpoint, "kspace_model_list.0.model."),
+    }
+
+
+def _kikinet_weights(model, checkpoint):
+    for i in range(model.num_iterations):  # the same arrays each time
+        yield from network_weights(model.image_network, checkpoint, f"image_model_list.{i}.")
+        yield from network_weights(model.kspace_network, checkpoint, f"kspace_model_list.{i}.model.")
+
+
+def _unet_arguments(checkpoint):
+    unet = recognise(checkpoint, "unet.")
+    normalized = isinstance(unet, NormUNet)
+    return {"num_filters": unet.num_filters, "num_pools": unet.num_pools, "normalized": normalized}
+
+
+def _unet_weights(model, checkpoint):
+    return network_weights(model.network.network, checkpoint, "unet.")
+
+
+def _varnet_arguments(checkpoint):
+    unet = recognise(checkpoint, "layers_list.0.regularizer_model.")
+    return {
+        "num_cascades": count(checkpoint, "layers_list."),
+        "num_filters": unet.num_filters,
+        "num_pools": unet.num_pools,
+        "sensitivity_filters": None,
+        "normalized": False,
+    }
+
+
+def _varnet_weights(model, checkpoint):
+    for i, (network, step_size) in enumerate(zip(model.networks, model.step_sizes, strict=True)):
+        yield step_size, f"layers_list.{i}.learning_rate", checkpoint[f"layers_list.{i}.learning_rate"].squeeze()
+        for variable, name, array in network_weights(network, checkpoint, f"layers_list.{i}.regularizer_model."):
+            is_last = any(variable is weight for weight in network.last.weights)
+            yield variable, name, -array if is_last else array  # what is subtracted here is added there
+
+
+def _extend(model, checkpoint):
+    """With the network that refines the sensitivity maps, where the checkpoint has one."""
+    if not any(name.startswith(MAPS) for name in checkpoint.arrays):
+        return model
+    return RefinedMaps(model, SensitivityRefiner(ComplexNet(recognise(checkpoint, MAPS), residual=False)))
+
+
+def _architecture(model, infer, weights, *asks):
+    def all_weights(model, checkpoint):
+        if isinstance(model, RefinedMaps):
+            yield from network_weights(model.refiner.network.network, checkpoint, MAPS)
+            model = model.model
+        yield from weights(model, checkpoint)
+
+    return Architecture(model, infer, all_weights, asks, select=_select, extend=_extend)
 
 
 ARCHITECTURES = {
-    "RecurrentVarNet": Architecture(
-        RecurrentVarNet,
-        _recurrent_arguments,
-        _recurrent_weights,
-        ("num_iterations",),
-        select=_select,
-    ),
-    "MoDL": Architecture(MoDL, _conjgradnet_arguments, _conjgradnet_weights, ("num_steps", "start"), select=_select),
+    "KIKINet": _architecture(DirectKIKINet, _kikinet_arguments, _kikinet_weights),
+    "LPDNet": _architecture(LPDNet, _lpdnet_arguments, _lpdnet_weights),
+    "MoDL": _architecture(MoDL, _conjgradnet_arguments, _conjgradnet_weights, "num_steps", "start"),
+    "RecurrentVarNet": _architecture(RecurrentVarNet, _recurrent_arguments, _recurrent_weights, "num_iterations"),
+    "UNet": _architecture(DirectUNet, _unet_arguments, _unet_weights, "residual", "combine_coils"),
+    "VarNet": _architecture(VarNet, _varnet_arguments, _varnet_weights),
+    "XPDNet": _architecture(LPDNet, _xpdnet_arguments, _xpdnet_weights),
 }

@@ -1,0 +1,130 @@
+"""LPDNet: the learned primal-dual algorithm as DIRECT has it, and DIRECT's XPDNet."""
+
+import keras
+from keras import ops
+
+from mri_zoo.layers.convnet import apply_per_coil, copies
+from mri_zoo.layers.instance_unet import InstanceUNet
+from mri_zoo.layers.normunet import NormUNet
+from mri_zoo.models.base import ReconstructionModel
+from mri_zoo.physics.complex import read_buffer, stack_buffers, to_channels
+
+
+@keras.saving.register_keras_serializable("mri_zoo")
+class LPDNet(ReconstructionModel):
+    """Learned primal-dual networks that replace their buffers, where those of `PDNet` add to them.
+
+    From copies of the adjoint image in the image (primal) buffer x and of the measured k-space y in the k-space (dual)
+    buffer h, each iteration computes::
+
+        h <- net_dual([h, A x_1, y])
+        x <- net_primal([x, A^H h_0])
+
+    and the image is x_0. With ``exchange="all"`` the networks see A x_0, A x_1, ... and A^H h_0, A^H h_1, ...; without
+    a network for k-space the first line is then ``h <- h - A x_0``. That is DIRECT's XPDNet. The dual network sees each
+    coil on its own. DIRECT's option `normalize` divides k-space by the square of the data's scaling factor and
+    multiplies the image with it: a matter of the scaling here.
+
+    Args:
+        num_iterations: unrolled iterations.
+        num_primal: complex channels of the image buffer, at least 2 with ``exchange="one"``.
+        num_dual: complex channels of the k-space buffer.
+        primal_network: layer from real (batch, height, width, channels) to ``2 * num_primal`` channels; the images
+            follow one another, each with its real and its imaginary part. An `InstanceUNet` by default. The model uses
+            copies in its own precision.
+        dual_network: the same for k-space, to ``2 * num_dual`` channels, a `NormUNet` by default; False for none.
+        exchange: "one" or "all".
+        shared: one copy of each network for all iterations, else one for each.
+        physics: the acquisition.
+
+    Reference: Adler and Öktem, IEEE TMI 37:1322, 2018; `LPDNet` and `XPDNet` of github.com/NKI-AI/direct;
+    971,524 parameters in its configuration for the Calgary-Campinas data.
+    """
+
+    def __init__(
+        self,
+        num_iterations=15,
+        num_primal=5,
+        num_dual=5,
+        primal_network=None,
+        dual_network=None,
+        exchange="one",
+        shared=True,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if num_iterations < 1:
+            raise ValueError(f"`num_iterations` must be >= 1, got {num_iterations}.")
+        if exchange not in ("one", "all"):
+            raise ValueError(f'`exchange` must be "one" or "all", got {exchange!r}.')
+        if num_primal < (2 if exchange == "one" else 1):
+            raise ValueError(f'`num_primal` must be >= 2 with exchange="one" and >= 1 otherwise, got {num_primal}.')
+        if num_dual < 1 or (dual_network is False and (num_dual > 1 or exchange == "one")):
+            raise ValueError(
+                f'`num_dual` must be >= 1, and without `dual_network` it must be 1 and `exchange` "all"; '
+                f"got {num_dual} and {exchange!r}."
+            )
+        self.num_iterations, self.num_primal, self.num_dual = num_iterations, num_primal, num_dual
+        self.exchange, self.shared = exchange, shared
+        if primal_network is None:
+            primal_network = InstanceUNet(2 * num_primal, 8)
+        if dual_network is None:
+            dual_network = NormUNet(2 * num_dual, 8)
+        number = 1 if shared else num_iterations
+        self.primal_network, self.primal_nets = copies(primal_network, number, self.dtype_policy)
+        self.dual_network, self.dual_nets = False, []
+        if dual_network is not False:
+            self.dual_network, self.dual_nets = copies(dual_network, number, self.dtype_policy)
+
+    def call(self, batch):
+        """The reconstructed image, (batch, height, width) complex64."""
+        batch = self.physics.complete(batch)
+        measured = batch["kspace"]
+        primal = stack_images([self.physics.adjoint(measured, batch)] * self.num_primal)
+        dual = stack_images([measured] * self.num_dual)
+        for i in range(self.num_iterations):
+            dual = self._dual_step(0 if self.shared else i, primal, dual, batch)
+            read = range(self.num_dual if self.exchange == "all" else 1)
+            back_projected = [self.physics.adjoint(read_image(dual, j), batch) for j in read]
+            primal = self.primal_nets[0 if self.shared else i](stack_buffers(primal, *back_projected))
+        return read_image(primal, 0)
+
+    def _dual_step(self, i, primal, dual, batch):
+        if not self.dual_nets:
+            expected = self.physics.forward(read_image(primal, 0), batch)
+            return stack_images([read_image(dual, 0) - expected])
+        read = range(self.num_primal) if self.exchange == "all" else [1]
+        expected = [self.physics.forward(read_image(primal, j), batch) for j in read]
+        return apply_per_coil(self.dual_nets[i], stack_buffers(dual, *expected, batch["kspace"]))
+
+    def get_config(self):
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "num_iterations": self.num_iterations,
+            "num_primal": self.num_primal,
+            "num_dual": self.num_dual,
+            "primal_network": keras.saving.serialize_keras_object(self.primal_network),
+            "dual_network": self.dual_network and keras.saving.serialize_keras_object(self.dual_network),
+            "exchange": self.exchange,
+            "shared": self.shared,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        """The inverse of `get_config`; networks may be layers already."""
+        stored = {
+            name: value for name, value in config.items() if name.endswith("_network") and isinstance(value, dict)
+        }
+        networks = {name: keras.saving.deserialize_keras_object(value) for name, value in stored.items()}
+        return super().from_config({**config, **networks})
+
+
+def stack_images(images):
+    """Complex (...) images as real (..., 2 n) channels: each with its real, then its imaginary part."""
+    return ops.concatenate([to_channels(image[..., None]) for image in images], axis=-1)
+
+
+def read_image(channels, index):
+    """The inverse for one image: (...) complex64."""
+    return read_buffer(channels[..., 2 * index : 2 * index + 2], 0)

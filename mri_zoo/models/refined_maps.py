@@ -1,0 +1,72 @@
+"""A model with a network for its sensitivity maps."""
+
+import keras
+from keras import ops
+
+from mri_zoo.layers.convnet import ComplexNet, copies
+from mri_zoo.layers.instance_unet import InstanceUNet
+from mri_zoo.layers.sensitivity import SensitivityRefiner
+from mri_zoo.models.base import ReconstructionModel
+from mri_zoo.physics.coils import low_frequency_lines, normalize_maps
+from mri_zoo.physics.complex import scale
+
+
+@keras.saving.register_keras_serializable("mri_zoo")
+class RefinedMaps(ReconstructionModel):
+    """A model, and a network that refines its sensitivity maps: what DIRECT trains together.
+
+    Where the batch has no maps they come from the central lines of k-space: the coil images of these, divided by their
+    root-sum-of-squares. The refiner then improves those or the given ones; a single coil is left as it is.
+
+    Args:
+        model: gets the refined maps; its physics is used.
+        refiner: layer from maps (batch, coil, height, width) complex64 to maps, by default DIRECT's: an `InstanceUNet`
+            with 8 filters on the maps of each coil, without a residual.
+        sigma: the central lines are weighted with ``exp(-(u / sigma)^2)``, where u goes from -1 to 1 along the width;
+            None for no weights. DIRECT's default is 0.7.
+
+    Reference: Yiasemis et al., RecurrentVarNet, CVPR 2022, section 3.2; 484,898 parameters.
+    """
+
+    def __init__(self, model, refiner=None, sigma=0.7, **kwargs):
+        super().__init__(physics=model.physics, **kwargs)
+        if sigma is not None and not sigma > 0:
+            raise ValueError(f"`sigma` must be > 0 or None, got {sigma}.")
+        self.model, self.sigma, self.build_size = model, sigma, model.build_size
+        if refiner is None:
+            network = ComplexNet(InstanceUNet(2, 8, dtype=self.dtype_policy), residual=False, dtype=self.dtype_policy)
+            refiner = SensitivityRefiner(network, dtype=self.dtype_policy)
+        self.pattern, (self.refiner,) = copies(refiner, 1, self.dtype_policy)
+
+    def call(self, batch):
+        """The model's image, (batch, height, width) complex64."""
+        return self.model({**batch, "sensitivity_maps": self.sensitivity_maps(batch)})
+
+    def sensitivity_maps(self, batch):
+        """The refined maps, (batch, coil, height, width) complex64 of unit root-sum-of-squares."""
+        maps = batch["sensitivity_maps"] if "sensitivity_maps" in batch else self._estimate(batch)
+        if maps.shape[1] == 1:
+            return maps
+        refined = self.refiner(maps)
+        return refined if maps.shape[1] else ops.where(ops.shape(maps)[1] == 1, maps, refined)
+
+    def _estimate(self, batch):
+        lines = low_frequency_lines(batch["mask"])
+        if self.sigma is not None:
+            position = ops.linspace(-1.0, 1.0, ops.shape(lines)[-1])
+            lines = lines * ops.exp(-ops.square(position / self.sigma))
+        return normalize_maps(self.physics.coil_adjoint(scale(batch["kspace"], lines), batch))
+
+    def get_config(self):
+        """The constructor's arguments."""
+        config = {**super().get_config(), "sigma": self.sigma}
+        del config["physics"]  # the model has it
+        model = keras.saving.serialize_keras_object(self.model)
+        model.pop("build_config", None)  # it is built with this one
+        return {**config, "model": model, "refiner": keras.saving.serialize_keras_object(self.pattern)}
+
+    @classmethod
+    def from_config(cls, config):
+        """The inverse of `get_config`."""
+        parts = {name: keras.saving.deserialize_keras_object(config[name]) for name in ("model", "refiner")}
+        return cls(**{**config, **parts})

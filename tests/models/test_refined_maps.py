@@ -1,0 +1,59 @@
+import keras
+import numpy as np
+import pytest
+from helpers import acquire, fft_reference, relative_error
+
+from mri_zoo import import_checkpoint
+from mri_zoo.models import DirectUNet, RefinedMaps, ZeroFilled
+
+
+def test_published_number_of_parameters():
+    model = RefinedMaps(ZeroFilled())
+    model.build()
+    assert model.count_params() == 484_898
+
+
+def test_equals_direct_with_its_network_for_the_maps(reference):
+    folder = reference / "pytorch" / "direct_jssl_engine_unet"
+    arguments = {"residual": False, "combine_coils": True}
+    model = import_checkpoint(folder / "checkpoint.safetensors", "direct", "UNet", arguments)
+    assert isinstance(model, RefinedMaps) and isinstance(model.model, DirectUNet)
+    assert model.count_params() == 37_476
+    with np.load(folder / "io.npz") as io:
+        batch = {"kspace": io["masked_kspace"], "mask": io["sampling_mask"][..., 0].astype("float32")}
+        batch["sensitivity_maps"] = io["sensitivity_map"]
+        assert relative_error(model.sensitivity_maps(batch), io["supervised_eval_sensitivity_map"]) < 1e-5
+        assert relative_error(np.abs(model(batch)), io["supervised_eval_output_image"]) < 1e-5
+
+
+@pytest.mark.parametrize("sigma", [None, 0.7])
+def test_maps_come_from_the_weighted_centre(rng, sigma):
+    model = RefinedMaps(ZeroFilled(), keras.layers.Identity(), sigma)
+    batch, _ = acquire(rng, (9, 12), coils=3)
+    batch["mask"][:] = np.isin(np.arange(12), [1, 4, 5, 6, 7, 10])  # four lines in the centre
+    kspace = batch["kspace"] * np.isin(np.arange(12), [4, 5, 6, 7])
+    if sigma is not None:
+        kspace = kspace * np.exp(-((np.linspace(-1, 1, 12) / sigma) ** 2))
+    coils = np.conj(fft_reference(np.conj(kspace)))
+    expected = coils / np.linalg.norm(coils, axis=1, keepdims=True)
+    assert relative_error(model.sensitivity_maps(batch), expected) < 1e-5
+
+
+def test_a_single_coil_is_left_as_it_is(rng):
+    model, (batch, _) = RefinedMaps(ZeroFilled()), acquire(rng, maps=True)
+    assert relative_error(model.predict(batch, verbose=0), ZeroFilled()(batch)) < 1e-6
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_saved_model_gives_equal_outputs(rng, tmp_path):
+    model, (batch, _) = RefinedMaps(DirectUNet(4, 2, combine_coils=True), sigma=0.5), acquire(rng, coils=2)
+    expected = model(batch)
+    model.save(tmp_path / "model.keras")
+    copy = keras.models.load_model(tmp_path / "model.keras")
+    assert copy.get_config() == model.get_config()
+    np.testing.assert_array_equal(copy(batch), expected)
+
+
+def test_bad_arguments_are_refused():
+    with pytest.raises(ValueError, match="`sigma` must be > 0 or None, got 0"):
+        RefinedMaps(ZeroFilled(), sigma=0)
