@@ -152,6 +152,11 @@ LEARNED = {
 # The first of each class, where a test takes long.
 TRAINED = list({model: name for name, (model, _) in reversed(LEARNED.items())}.values())
 MODELS = {**LEARNED, "zero_filled": (ZeroFilled, {})}
+# Variants of a class differ in what they compute, hardly in what Keras makes of them.
+MODELS_AND_SLOW_VARIANTS = [
+    pytest.param(name, marks=[pytest.mark.slow] * (name in LEARNED and name not in TRAINED)) for name in MODELS
+]
+BASE_CLASS = ["unet", "pdnet", "zero_filled"]  # where the base class alone is tested
 
 
 def create(name, **options):
@@ -197,12 +202,12 @@ def test_predict_returns_the_complex_image(rng, name):
     image = model.predict(batch, verbose=0)
     assert image.dtype == np.complex64
     assert image.shape == (2, *MODELS[name][1].get("crop", (15, 13)))
-    assert deviation(name, image, model(batch)) < 1e-6
+    assert deviation(name, image, model(batch)) < 1e-5
     # Slices of a batch do not see each other.
     assert deviation(name, model({key: value[1:] for key, value in batch.items()})[0], image[1]) < 1e-5
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", MODELS_AND_SLOW_VARIANTS)
 def test_sizes_and_coil_counts_vary_without_retracing(rng, name):
     model = create(name)
     model.build()
@@ -216,7 +221,7 @@ def test_sizes_and_coil_counts_vary_without_retracing(rng, name):
     assert len(calls) <= 3
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", BASE_CLASS)
 def test_evaluate_judges_the_cropped_magnitude(rng, name):
     model = create(name)
     batch, image = acquire(rng)
@@ -265,7 +270,7 @@ def test_fit_lowers_the_loss_and_saves_all_that_training_needs(rng, name, tmp_pa
 
 
 @pytest.mark.filterwarnings("error::UserWarning")
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", MODELS_AND_SLOW_VARIANTS)
 def test_saved_model_gives_equal_outputs(rng, name, tmp_path):
     model = create(name)
     batch, _ = acquire(rng, coils=2)
@@ -328,7 +333,7 @@ def test_mixed_precision_leaves_the_acquisition_alone(rng):
     np.testing.assert_array_equal(ZeroFilled(dtype="mixed_bfloat16")(batch), expected)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", BASE_CLASS)
 def test_target_larger_than_the_image_is_an_error(rng, name):
     model = create(name)
     batch, _ = acquire(rng)
