@@ -79,25 +79,26 @@ class InstanceUNet(keras.layers.Layer):
         }
 
 
-def group_moments(x, num_groups, unbiased=False):
-    """Mean and variance of each image's `num_groups` equal parts of the channels, in float32.
+def center_groups(x, num_groups, unbiased=False):
+    """Subtract the mean of each image's `num_groups` equal parts of the channels, in float32.
 
     Args:
         x: (batch, height, width, channels) real.
-        num_groups: as many as there are channels for the moments of each channel on its own.
+        num_groups: as many as there are channels for each channel on its own.
         unbiased: divide the variance by N - 1 instead of N.
 
     Returns:
-        Two tensors (batch, 1, 1, num_groups).
+        The centred tensor like `x`, the means and the variances (batch, 1, 1, num_groups).
     """
     x = ops.cast(x, "float32")
     mean = _group_mean(x, num_groups)
-    variance = _group_mean(ops.square(x - spread(mean, x)), num_groups)
+    centered = x - spread(mean, x)
+    variance = _group_mean(ops.square(centered), num_groups)
     if unbiased:
         _, height, width, channels = ops.shape(x)
         count = ops.cast(height * width * (channels // num_groups), "float32")
         variance = variance * (count / (count - 1))
-    return mean, variance
+    return centered, mean, variance
 
 
 def spread(values, x):
@@ -130,9 +131,9 @@ def _chain(convolutions, x):
     """Apply the convolutions in turn, each with instance normalisation and leaky ReLU."""
     for convolve in convolutions:
         x = convolve(x)
-        mean, variance = group_moments(x, x.shape[-1])
-        y = (ops.cast(x, "float32") - spread(mean, x)) * spread(ops.rsqrt(variance + 1e-5), x)
-        x = ops.leaky_relu(ops.cast(y, x.dtype), 0.2)
+        centered, _, variance = center_groups(x, x.shape[-1])
+        normalized = centered * spread(ops.rsqrt(variance + 1e-5), x)
+        x = ops.leaky_relu(ops.cast(normalized, x.dtype), 0.2)
     return x
 
 

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from mri_zoo.layers.instance_unet import InstanceUNet, group_moments, pad_evenly, spread
+from mri_zoo.layers.instance_unet import InstanceUNet, center_groups, pad_evenly, spread
 
 
 @keras.saving.register_keras_serializable("mri_zoo")
@@ -39,10 +39,9 @@ class NormUNet(keras.layers.Layer):
     def call(self, x):
         """Apply the network to the normalised channels."""
         height, width = ops.shape(x)[1:3]
-        mean, variance = group_moments(x, 2, unbiased=True)
+        centered, mean, variance = center_groups(x, 2, unbiased=True)
         deviation = ops.sqrt(ops.maximum(variance, 1e-30))
-        normalized = (x - spread(mean, x)) / spread(deviation, x)
-        padded, (top, left) = pad_evenly(normalized, height + -height % 16, width + -width % 16)
+        padded, (top, left) = pad_evenly(centered / spread(deviation, x), height + -height % 16, width + -width % 16)
         y = self.unet(padded)[:, top : top + height, left : left + width]
         return ops.cast(y, "float32") * spread(deviation, y) + spread(mean, y)
 

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from mri_zoo.layers.instance_unet import InstanceUNet, group_moments
+from mri_zoo.layers.instance_unet import InstanceUNet, center_groups
 from mri_zoo.models.base import ReconstructionModel, center_crop
 from mri_zoo.physics.coils import root_sum_of_squares
 from mri_zoo.physics.complex import from_real
@@ -39,10 +39,9 @@ class FastMRIUNet(ReconstructionModel):
         image = root_sum_of_squares(self.physics.coil_adjoint(batch["kspace"], batch))
         if self.crop is not None:
             image = center_crop(image, self.crop)
-        image = image[..., None]
-        mean, variance = group_moments(image, 1, unbiased=True)
+        centered, mean, variance = center_groups(image[..., None], 1, unbiased=True)
         deviation = ops.sqrt(variance) + 1e-11  # as in the reference code
-        corrected = self.network(ops.clip((image - mean) / deviation, -6, 6))
+        corrected = self.network(ops.clip(centered / deviation, -6, 6))
         return from_real((ops.cast(corrected, "float32") * deviation + mean)[..., 0])
 
     def get_config(self):

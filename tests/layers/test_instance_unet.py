@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 from helpers import relative_error
 
-from mri_zoo.layers.instance_unet import InstanceUNet, group_moments, pad_evenly
+from mri_zoo.layers.instance_unet import InstanceUNet, center_groups, pad_evenly
 
 
 def num_parameters(num_inputs, num_outputs, num_filters, num_pools):
@@ -24,13 +24,15 @@ def test_number_of_parameters(arguments):
 
 
 @pytest.mark.parametrize("num_groups", [6, 2, 1])
-def test_group_moments(rng, num_groups):
+def test_center_groups(rng, num_groups):
     x = (rng.standard_normal((3, 5, 4, 6)) + 30 * np.arange(6)).astype("float32")  # means far above deviations
     groups = x.reshape(3, 20, num_groups, -1).astype("float64")
-    mean, variance = group_moments(x, num_groups)
+    centered, mean, variance = center_groups(x, num_groups)
+    expected = (groups - groups.mean((1, 3), keepdims=True)).reshape(x.shape)
+    np.testing.assert_allclose(centered, expected, atol=1e-4)
     np.testing.assert_allclose(np.asarray(mean)[:, 0, 0], groups.mean((1, 3)), rtol=1e-5)
     np.testing.assert_allclose(np.asarray(variance)[:, 0, 0], groups.var((1, 3)), rtol=1e-5)
-    _, variance = group_moments(x, num_groups, unbiased=True)
+    *_, variance = center_groups(x, num_groups, unbiased=True)
     np.testing.assert_allclose(np.asarray(variance)[:, 0, 0], groups.var((1, 3), ddof=1), rtol=1e-5)
 
 
@@ -71,7 +73,7 @@ def test_instances_do_not_see_each_other_nor_the_scale_of_the_input(rng):
 def test_lower_precision_has_moments_in_float32(rng):
     x = (5 + rng.standard_normal((1, 64, 48, 2))).astype("float32")
     rounded = tf.cast(x, "bfloat16")
-    mean, variance = group_moments(rounded, 2)
+    _, mean, variance = center_groups(rounded, 2)
     np.testing.assert_allclose(np.asarray(mean).ravel(), np.float64(rounded).mean((0, 1, 2)), rtol=1e-5)
     np.testing.assert_allclose(np.asarray(variance).ravel(), np.float64(rounded).var((0, 1, 2)), rtol=1e-5)
 

@@ -32,6 +32,17 @@ def test_forward_and_normal(rng, size, coils, maps, full_height_mask):
     assert relative_error(physics.normal(x, batch), expected) < 1e-6
 
 
+def test_forms_per_coil_are_those_of_the_image_before_combination(rng):
+    batch, x = acquire(rng, (9, 6), coils=3, maps=True)
+    physics, coils = Cartesian(), random_complex(rng, (2, 3, 9, 6))
+    sampled = batch["mask"] * fft_reference(coils)
+    assert relative_error(physics.expand(x, batch), batch["sensitivity_maps"] * x[:, None]) < 1e-6
+    assert relative_error(physics.coil_normal(coils, batch), physics.coil_adjoint(sampled, batch)) < 1e-6
+    assert relative_error(fft_reference(physics.coil_normal(coils, batch)), sampled) < 1e-6
+    combined = physics.combine(physics.coil_adjoint(batch["kspace"], batch), batch)
+    assert relative_error(combined, physics.adjoint(batch["kspace"], batch)) < 1e-6
+
+
 def test_coil_kspace_is_fully_sampled_and_combine_inverts_it(rng):
     batch, x = acquire(rng, (9, 6), coils=3, maps=True)
     physics = Cartesian()

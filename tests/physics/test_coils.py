@@ -4,7 +4,7 @@ import tensorflow as tf
 from helpers import random_complex, relative_error
 
 from mri_zoo.data.fourier import ifft2c
-from mri_zoo.physics.coils import estimate_sensitivity_maps, normalize_maps, root_sum_of_squares
+from mri_zoo.physics.coils import estimate_sensitivity_maps, low_frequency_lines, normalize_maps, root_sum_of_squares
 
 
 def test_root_sum_of_squares_equals_fastmri(reference):
@@ -69,3 +69,35 @@ def test_window_has_an_even_number_of_lines_around_the_centre(rng, size, fractio
 def test_empty_window_is_an_error(rng, size):
     with pytest.raises(ValueError, match="0.08 of 20 lines"):
         estimate_sensitivity_maps(random_complex(rng, (1, 2, *size)), 0.08)
+
+
+@pytest.mark.parametrize("case", ["even", "odd"])
+def test_low_frequency_lines_equal_fastmri(reference, case):
+    with np.load(reference / "pytorch" / "fastmri_varnet" / "io.npz") as io:
+        mask = io[f"{case}_mask"][..., 0].astype("float32")
+        first, number = io[f"{case}_pad_nlow_none"], io[f"{case}_numlow_nlow_none"]
+    position = np.arange(mask.shape[-1])
+    expected = (position >= first[:, None]) & (position < (first + number)[:, None])
+    found = low_frequency_lines(mask)
+    np.testing.assert_array_equal(found, expected[:, None, None])
+    # Of a mask with rows, the lines that are sampled in all of them count.
+    rows = np.concatenate([mask, np.ones_like(mask)], axis=-2)
+    np.testing.assert_array_equal(low_frequency_lines(rows), found)
+    deferred = tf.function(low_frequency_lines, input_signature=[tf.TensorSpec((None, 1, None, None))])
+    np.testing.assert_array_equal(deferred(mask), found)
+
+
+@pytest.mark.parametrize(
+    "mask, number, expected",
+    [
+        ([1, 1, 0, 1, 0, 1], None, [0, 0, 0, 1, 0, 0]),  # no line left of the centre
+        ([0, 0, 1, 1, 1, 1], None, [0, 0, 1, 1, 0, 0]),
+        ([1, 1, 1, 1, 1, 1], None, [1, 1, 1, 1, 1, 1]),
+        ([0, 1, 1, 1, 1], None, [0, 0, 1, 1, 0]),  # an even number around the middle of an odd width
+        ([0, 0, 0, 0, 0], 3, [0, 1, 1, 1, 0]),
+        ([0, 0, 0, 0, 0, 0], 3, [0, 0, 1, 1, 1, 0]),
+    ],
+)
+def test_low_frequency_lines(mask, number, expected):
+    found = low_frequency_lines(np.float32(mask)[None, None, None], number)
+    np.testing.assert_array_equal(np.ravel(found), expected)
