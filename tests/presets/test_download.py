@@ -9,12 +9,12 @@ import zipfile
 import numpy as np
 import pytest
 
-from mri_zoo import import_checkpoint, list_models, load_preset
+from mri_zoo import list_models, load_preset
 from mri_zoo.data import DataError
 from mri_zoo.data.preparation import scaling_to_config
 from mri_zoo.data.sampling import mask_from_config
 from mri_zoo.presets import download, download_preset, published
-from mri_zoo.presets.importers import SOURCES
+from mri_zoo.presets.importers import SOURCES, import_preset
 from mri_zoo.presets.importers.checkpoint import Checkpoint
 
 # Recordings in the layout of what is published.
@@ -32,6 +32,7 @@ RECORDED = {
     ("direct", "LPDNet"): "pytorch/direct_lpdnet_unet_conv",
     ("direct", "MoDL"): "pytorch/direct_conjgradnet_resnet",
     ("direct", "RecurrentVarNet"): "pytorch/direct_recurrentvarnet",
+    ("direct", "UNet"): "pytorch/direct_jssl_engine_unet",  # with a network for the sensitivity maps
     ("direct", "XPDNet"): "pytorch/direct_xpdnet_primal",
 }
 PDNET = "pdnet-fastmri-knee-singlecoil-af4"
@@ -110,8 +111,14 @@ def serve_recording(site, name, recording):
     if path.suffix == ".pt":
         torch.save(weights, path)
         return path
+    if not any(name.startswith("model.") for name in weights):
+        weights = {f"model.{name}": tensor for name, tensor in weights.items()}
+    networks = {}
+    for name, tensor in weights.items():
+        network, _, name = name.partition(".")
+        networks.setdefault(network, {})[name] = tensor
     training = {
-        "model": weights,
+        **networks,
         "optimizer": {"state": {0: {"step": torch.tensor(3.0), "exp_avg": torch.ones(2)}}, "param_groups": [{"lr": 1}]},
         "lr_scheduler": {"last_epoch": 3, "gamma": 0.2},
         "__author__": "somebody",
@@ -132,20 +139,21 @@ def layouts():
 
 
 @pytest.mark.parametrize("name", layouts())
-def test_every_layout_becomes_a_preset(site, reference, tmp_path, name):
+def test_every_layout_becomes_a_preset(site, reference, tmp_path, monkeypatch, name):
     entry = published.find_published(name)
     source, architecture = entry["source"], entry["architecture"]
     if architecture not in SOURCES.get(source, {}):
         pytest.skip(f"no importer of {architecture} from {source} yet")
     recording = next((reference / RECORDED[source, architecture]).glob("checkpoint.*"))
-    served = serve_recording(site, name, recording)
+    served, models = serve_recording(site, name, recording), []
+    monkeypatch.setattr(download, "import_preset", lambda *given: models.append(import_preset(*given)))
 
     folder, digest = download_preset(name)
     assert digest == hashlib.sha256(served.read_bytes()).hexdigest()
     assert leftovers(tmp_path) == [name] and folder == tmp_path / "cache" / name
-    preset, model = load_preset(name), import_checkpoint(recording, source, architecture, entry["config"])
-    for ours, theirs in zip(preset.model.get_weights(), model.get_weights(), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+    preset = load_preset(name)
+    for ours, imported in zip(preset.model.get_weights(), models[0].get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, imported)
     assert entry["scaling"] in (None, scaling_to_config(preset.scaling))
     assert preset.mask == mask_from_config(entry["mask"])
     card = (folder / "README.md").read_text()
