@@ -156,6 +156,10 @@ MODELS = {**LEARNED, "zero_filled": (ZeroFilled, {})}
 MODELS_AND_SLOW_VARIANTS = [
     pytest.param(name, marks=[pytest.mark.slow] * (name in LEARNED and name not in TRAINED)) for name in MODELS
 ]
+# Every class trains, most of them in the slow suite.
+TRAINED_MOSTLY_SLOW = [
+    pytest.param(name, marks=[pytest.mark.slow] * (name not in ("unet", "pdnet", "varnet"))) for name in TRAINED
+]
 BASE_CLASS = ["unet", "pdnet", "zero_filled"]  # where the base class alone is tested
 
 
@@ -246,7 +250,7 @@ def test_every_weight_has_a_finite_gradient(rng, name):
         assert np.all(np.isfinite(gradient)) and np.any(gradient), weight.path
 
 
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("name", TRAINED_MOSTLY_SLOW)
 def test_fit_lowers_the_loss_and_saves_all_that_training_needs(rng, name, tmp_path):
     model = create(name)
     batch, image = acquire(rng)
@@ -300,7 +304,7 @@ def test_weights_of_another_number_of_cascades_are_an_error(tmp_path, in_file, i
         np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("name", TRAINED_MOSTLY_SLOW)
 def test_mixed_precision_keeps_complex_numbers_whole(rng, name, policy, tmp_path):
     batch, image = acquire(rng, coils=2, maps=True)
     exact = create(name)

@@ -17,16 +17,22 @@ CARD = {
         "Ultra-low-field-MRI-Scanner repository (CC0; Liu et al., Nature Communications 2021), torchio-data (MIT); and "
         "slices with drawn contrasts from the MNI152 template (Fonov et al., NeuroImage 2011; bundled with nilearn). "
         "All are magnitude images, and k-space is their Fourier transform; several coils and their phase are "
-        "simulated; of the acquisitions with one coil, half have no phase, as in the OASIS experiments of the thesis. "
+        "simulated, one coil sees the magnitude without phase, as in the OASIS experiments of the thesis. "
         "Nothing here was trained on raw scanner data or on fastMRI."
     ),
     "licence": "Weights: MIT. Training data: CC-BY, CC0 and MIT as above; none of it is part of this preset.",
     "limits": "For demonstration and tests: trained on few subjects and simulated acquisitions. Not for clinical use.",
 }
 
+# One coil without phase has Hermitian k-space, on which a network comes to rely.
+SINGLE_COIL_LIMITS = (
+    "For k-space that was made of magnitude images, not for raw k-space of one coil: that has a phase, which this "
+    "network never saw (the quality on raw scans below tells). "
+)
+
 
 def sources(root, split, num_coils):
-    """The volumes of a split, seen by `num_coils` coils: by one with phase and, as in OASIS, without in turns."""
+    """The volumes of a split, seen by `num_coils` coils: by one without phase, as in OASIS, by more with phase."""
     volumes = [
         NIfTIFile(path)
         for path in sorted(Path(root).glob("volumes/*.nii.gz"))
@@ -37,10 +43,7 @@ def sources(root, split, num_coils):
         volumes += [ImageFile(path, contrast) for path in paths for contrast in ("T1w", "T2w")]
     volumes = volumes * (ACQUISITIONS if split == "train" else 1)
     sizes = itertools.cycle(SIZES)
-
-    def options(seed):
-        return {"num_coils": num_coils, "size": next(sizes), "seed": seed, "phase": num_coils > 1 or seed % 2 == 1}
-
-    acquired = [SimulatedAcquisition(volume, **options(seed)) for seed, volume in enumerate(volumes)]
-    drawn = [DrawnContrastBrain(**options(seed)) for seed in DRAWN_BRAINS[split]]
+    phase = num_coils > 1
+    acquired = [SimulatedAcquisition(v, num_coils, next(sizes), seed, phase) for seed, v in enumerate(volumes)]
+    drawn = [DrawnContrastBrain(seed, num_coils, size=next(sizes), phase=phase) for seed in DRAWN_BRAINS[split]]
     return acquired + drawn

@@ -2,7 +2,7 @@
 
 import functools
 
-from demo_data import CARD, sources
+from demo_data import CARD, SINGLE_COIL_LIMITS, sources
 
 from mri_zoo.data import PercentileScaling, RandomMask
 from mri_zoo.models import UNet
@@ -19,5 +19,9 @@ recipe = {
     "learning_rate": 1e-3,
     "schedule": "cosine",
     "epochs": 80,
-    "card": {"summary": "U-net for single-coil brains at acceleration 4", **CARD},
+    "card": {
+        **CARD,
+        "summary": "U-net for single-coil brains at acceleration 4",
+        "limits": SINGLE_COIL_LIMITS + CARD["limits"],
+    },
 }
