@@ -7,7 +7,7 @@ from mri_zoo.layers.convnet import ComplexNet, copies
 from mri_zoo.layers.instance_unet import InstanceUNet
 from mri_zoo.layers.sensitivity import SensitivityRefiner
 from mri_zoo.models.base import ReconstructionModel
-from mri_zoo.physics.coils import low_frequency_lines, normalize_maps
+from mri_zoo.physics.coils import calibration_region, normalize_maps
 from mri_zoo.physics.complex import scale
 
 
@@ -15,14 +15,15 @@ from mri_zoo.physics.complex import scale
 class RefinedMaps(ReconstructionModel):
     """A model, and a network that refines its sensitivity maps: what DIRECT trains together.
 
-    Where the batch has no maps they come from the central lines of k-space: the coil images of these, divided by their
-    root-sum-of-squares. The refiner then improves those or the given ones; a single coil is left as it is.
+    Where the batch has no maps they come from the fully sampled centre of k-space, lines or a disc as
+    `calibration_region` finds it in the mask: the coil images of it, divided by their root-sum-of-squares. The refiner
+    then improves those or the given ones; a single coil is left as it is.
 
     Args:
         model: gets the refined maps; its physics is used.
         refiner: layer from maps (batch, coil, height, width) complex64 to maps, by default DIRECT's: an `InstanceUNet`
             with 8 filters on the maps of each coil, without a residual.
-        sigma: the central lines are weighted with ``exp(-(u / sigma)^2)``, where u goes from -1 to 1 along the width;
+        sigma: the centre is weighted with ``exp(-(u / sigma)^2)``, where u goes from -1 to 1 along the width;
             None for no weights. DIRECT's default is 0.7.
 
     Reference: Yiasemis et al., RecurrentVarNet, CVPR 2022, section 3.2; 484,898 parameters.
@@ -51,11 +52,11 @@ class RefinedMaps(ReconstructionModel):
         return refined if maps.shape[1] else ops.where(ops.shape(maps)[1] == 1, maps, refined)
 
     def _estimate(self, batch):
-        lines = low_frequency_lines(batch["mask"])
+        center = calibration_region(batch["mask"])
         if self.sigma is not None:
-            position = ops.linspace(-1.0, 1.0, ops.shape(lines)[-1])
-            lines = lines * ops.exp(-ops.square(position / self.sigma))
-        return normalize_maps(self.physics.coil_adjoint(scale(batch["kspace"], lines), batch))
+            position = ops.linspace(-1.0, 1.0, ops.shape(center)[-1])
+            center = center * ops.exp(-ops.square(position / self.sigma))
+        return normalize_maps(self.physics.coil_adjoint(scale(batch["kspace"], center), batch))
 
     def get_config(self):
         """The constructor's arguments."""

@@ -1,13 +1,14 @@
 """VarNet: the end-to-end variational network."""
 
 import keras
+from keras import ops
 
 from mri_zoo.layers.convnet import ComplexNet
 from mri_zoo.layers.instance_unet import InstanceUNet
 from mri_zoo.layers.normunet import NormUNet
 from mri_zoo.layers.sensitivity import SensitivityRefiner
 from mri_zoo.models.base import ReconstructionModel
-from mri_zoo.physics.coils import low_frequency_lines, root_sum_of_squares
+from mri_zoo.physics.coils import calibration_region, low_frequency_lines, root_sum_of_squares
 from mri_zoo.physics.complex import from_channels, scale, to_channels
 
 
@@ -37,7 +38,7 @@ class VarNet(ReconstructionModel):
         sensitivity_pools: scales below the finest of the maps' network.
         normalized: the networks of the cascades normalise their input; DIRECT's `EndToEndVarNet` has plain U-nets, and
             no network for the maps. It adds the correction; its importer turns the sign of the last convolutions.
-        num_low_frequencies: central lines for the maps; by default as many as the mask has, see `low_frequency_lines`.
+        num_low_frequencies: central lines for the maps; by default those of the mask, see `calibration_region`.
         physics: the acquisition.
 
     Reference: Sriram et al., E2E-VarNet, MICCAI 2020; `VarNet` of fastMRI, whose released weights have 29,936,966
@@ -100,7 +101,10 @@ class VarNet(ReconstructionModel):
 
     def sensitivity_maps(self, batch):
         """The estimated maps, (batch, coil, height, width) complex64 of unit root-sum-of-squares."""
-        center = low_frequency_lines(batch["mask"], self.num_low_frequencies)
+        if self.num_low_frequencies is None:
+            center = calibration_region(batch["mask"], even=True)
+        else:
+            center = low_frequency_lines(ops.shape(batch["mask"])[-1], self.num_low_frequencies)
         return self.sensitivity(self.physics.coil_adjoint(scale(batch["kspace"], center), batch))
 
     def get_config(self):

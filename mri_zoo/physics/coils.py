@@ -56,30 +56,44 @@ def _half_window(size, fraction):
     return ops.cast(ops.cast(size, "float32") * fraction + 1e-4, "int32") // 2
 
 
-def low_frequency_lines(mask, num_low_frequencies=None):
-    """The central lines along the last axis, 1 inside, from which E2E-VarNet estimates sensitivity maps.
+def low_frequency_lines(width, number):
+    """(..., width) float32: 1 on the central `number` (..., 1) of lines, the first at ``(width - number + 1) // 2``."""
+    first, position = (width - number + 1) // 2, ops.arange(width)
+    return ops.cast((position >= first) & (position < first + number), "float32")
 
-    Without `num_low_frequencies` they are the ``2 * min(left, right)`` lines of the fully sampled centre, where `left`
-    and `right` count the sampled lines next to it on either side, but at least one line: each mask has its own number.
-    (fastMRI takes one line alone of a mask that is sampled everywhere.)
+
+def calibration_region(mask, even=False):
+    """The fully sampled centre of each mask, 1 inside, from which networks for sensitivity maps start.
+
+    Where the central line is sampled over its whole height, these are lines, as many as masks can have put around the
+    centre, where they start at ``(width - number + 1) // 2``. Elsewhere, as with Poisson disc masks, it is a disc: all
+    positions that are closer to the centre than the nearest one that is not sampled.
 
     Args:
         mask: (batch, 1, 1 or height, width) float32; a line counts as sampled where all its height is.
-        num_low_frequencies: the number of lines, the same for all masks.
+        even: take fastMRI's number of lines: ``2 * min(left, right)``, where `left` and `right` count the sampled lines
+            next to the centre on either side, but at least one. (fastMRI takes one line alone of a mask that is sampled
+            everywhere.)
 
     Returns:
-        (batch, 1, 1, width) float32, or (width,) where the number is given.
+        (batch, 1, 1 or height, width) float32.
 
-    Reference: Sriram et al., E2E-VarNet, MICCAI 2020; `SensitivityModel` of fastMRI.
+    Reference: Sriram et al., E2E-VarNet, MICCAI 2020, `SensitivityModel` of fastMRI; the masks of DIRECT.
     """
-    width = ops.shape(mask)[-1]
+    height, width = ops.shape(mask)[-2:]
     position, center = ops.arange(width), width // 2
-    number = num_low_frequencies
-    if number is None:
-        skipped = ops.min(mask, axis=-2, keepdims=True) == 0
-        left = center - 1 - ops.max(ops.where(skipped & (position < center), position, -1), axis=-1, keepdims=True)
-        right = ops.min(ops.where(skipped & (position >= center), position, width), axis=-1, keepdims=True) - center
+    skipped = ops.min(mask, axis=-2, keepdims=True) == 0
+    left = center - 1 - ops.max(ops.where(skipped & (position < center), position, -1), axis=-1, keepdims=True)
+    right = ops.min(ops.where(skipped & (position >= center), position, width), axis=-1, keepdims=True) - center
+    if even:
         number = ops.maximum(2 * ops.minimum(left, right), 1)
-    first = (width - number + 1) // 2
-    inside = (position >= first) & (position < first + number)
-    return ops.cast(inside, "float32")
+    else:  # the largest even and the largest odd number of lines that fit
+        odd_width = width % 2
+        number = 2 * ops.minimum(left + odd_width, right - odd_width)
+        number = ops.maximum(number, 2 * ops.minimum(left, right - 1) + 1)
+    lines = low_frequency_lines(width, number)
+    if mask.shape[-2] == 1:
+        return lines
+    squared_distance = ops.square(ops.arange(height) - height // 2)[:, None] + ops.square(position - center)
+    nearest = ops.min(ops.where(mask == 0, squared_distance, height**2 + width**2), axis=(-2, -1), keepdims=True)
+    return ops.where(right > 0, lines, ops.cast(squared_distance < nearest, "float32"))

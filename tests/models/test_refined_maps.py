@@ -4,6 +4,7 @@ import pytest
 from helpers import acquire, fft_reference, relative_error
 
 from mri_zoo import import_checkpoint
+from mri_zoo.layers.convnet import apply_per_coil
 from mri_zoo.models import DirectUNet, RefinedMaps, ZeroFilled
 
 
@@ -24,6 +25,32 @@ def test_equals_direct_with_its_network_for_the_maps(reference):
         batch["sensitivity_maps"] = io["sensitivity_map"]
         assert relative_error(model.sensitivity_maps(batch), io["supervised_eval_sensitivity_map"]) < 1e-5
         assert relative_error(np.abs(model(batch)), io["supervised_eval_output_image"]) < 1e-5
+
+
+@pytest.mark.parametrize("sigma", [None, 0.7])
+def test_every_recorded_map_of_direct(reference, sigma):
+    """Even and odd sizes and numbers of lines, one coil, and slices of a volume."""
+    folder = reference / "pytorch" / "direct_sensitivity_estimator"
+    model = import_checkpoint(folder / "checkpoint.safetensors", "direct", "RefinedMaps")
+    assert model.count_params() == 67_730 and model.sigma == 0.7
+    model.sigma = sigma
+    estimate = RefinedMaps(ZeroFilled(), keras.layers.Identity(), sigma)
+    with np.load(folder / "io.npz") as io:
+        for case in ("even", "odd", "single", "vol"):
+            recorded = {name.removeprefix(f"{case}_"): io[name] for name in io if name.startswith(f"{case}_")}
+            mask = recorded.pop("acs_mask")[..., 0].astype("float32")
+            if case == "vol":  # (1, coil, slice, height, width)
+                mask = mask[:, :, 0]
+                recorded = {name: array[0].swapaxes(0, 1) for name, array in recorded.items()}
+            batch = {"kspace": recorded["kspace"], "mask": mask}
+            initial, refined = estimate.sensitivity_maps(batch), model.sensitivity_maps(batch)
+            suffix = f"sigma_{sigma}".lower()
+            # Where the root-sum-of-squares is small, the division makes rounding larger.
+            assert relative_error(initial, recorded[f"rss_estimate_{suffix}"]) < 1e-4
+            assert relative_error(refined, recorded[f"after_network_{suffix}"]) < 1e-4
+            if f"network_raw_{suffix}" in recorded:
+                raw = apply_per_coil(model.refiner.network, initial[..., None])[..., 0]
+                assert relative_error(raw, recorded[f"network_raw_{suffix}"]) < 1e-4
 
 
 @pytest.mark.parametrize("sigma", [None, 0.7])

@@ -4,7 +4,13 @@ import tensorflow as tf
 from helpers import random_complex, relative_error
 
 from mri_zoo.data.fourier import ifft2c
-from mri_zoo.physics.coils import estimate_sensitivity_maps, low_frequency_lines, normalize_maps, root_sum_of_squares
+from mri_zoo.physics.coils import (
+    calibration_region,
+    estimate_sensitivity_maps,
+    low_frequency_lines,
+    normalize_maps,
+    root_sum_of_squares,
+)
 
 
 def test_root_sum_of_squares_equals_fastmri(reference):
@@ -72,32 +78,74 @@ def test_empty_window_is_an_error(rng, size):
 
 
 @pytest.mark.parametrize("case", ["even", "odd"])
-def test_low_frequency_lines_equal_fastmri(reference, case):
+def test_even_number_of_lines_equals_fastmri(reference, case):
     with np.load(reference / "pytorch" / "fastmri_varnet" / "io.npz") as io:
         mask = io[f"{case}_mask"][..., 0].astype("float32")
         first, number = io[f"{case}_pad_nlow_none"], io[f"{case}_numlow_nlow_none"]
     position = np.arange(mask.shape[-1])
     expected = (position >= first[:, None]) & (position < (first + number)[:, None])
-    found = low_frequency_lines(mask)
+    found = calibration_region(mask, even=True)
     np.testing.assert_array_equal(found, expected[:, None, None])
     # Of a mask with rows, the lines that are sampled in all of them count.
     rows = np.concatenate([mask, np.ones_like(mask)], axis=-2)
-    np.testing.assert_array_equal(low_frequency_lines(rows), found)
-    deferred = tf.function(low_frequency_lines, input_signature=[tf.TensorSpec((None, 1, None, None))])
-    np.testing.assert_array_equal(deferred(mask), found)
+    np.testing.assert_array_equal(calibration_region(rows, even=True), np.repeat(found, 2, axis=-2))
 
 
 @pytest.mark.parametrize(
-    "mask, number, expected",
+    "mask, even, expected",
     [
-        ([1, 1, 0, 1, 0, 1], None, [0, 0, 0, 1, 0, 0]),  # no line left of the centre
-        ([0, 0, 1, 1, 1, 1], None, [0, 0, 1, 1, 0, 0]),
-        ([1, 1, 1, 1, 1, 1], None, [1, 1, 1, 1, 1, 1]),
-        ([0, 1, 1, 1, 1], None, [0, 0, 1, 1, 0]),  # an even number around the middle of an odd width
-        ([0, 0, 0, 0, 0], 3, [0, 1, 1, 1, 0]),
-        ([0, 0, 0, 0, 0, 0], 3, [0, 0, 1, 1, 1, 0]),
+        ([1, 1, 0, 1, 0, 1], True, [0, 0, 0, 1, 0, 0]),  # no line left of the centre
+        ([0, 0, 1, 1, 1, 1], True, [0, 0, 1, 1, 0, 0]),
+        ([1, 1, 1, 1, 1, 1], True, [1, 1, 1, 1, 1, 1]),
+        ([0, 1, 1, 1, 1], True, [0, 0, 1, 1, 0]),  # an even number around the middle of an odd width
+        ([1, 1, 0, 1, 0, 1], False, [0, 0, 0, 1, 0, 0]),
+        ([0, 0, 1, 1, 1, 1], False, [0, 0, 1, 1, 1, 0]),
+        ([0, 1, 1, 1, 0, 1], False, [0, 0, 1, 1, 0, 0]),
+        ([0, 1, 1, 1, 1], False, [0, 1, 1, 1, 1]),
+        ([0, 0, 1, 1, 0], False, [0, 0, 1, 1, 0]),
+        ([1, 1, 1, 1, 1, 1], False, [1, 1, 1, 1, 1, 1]),
+        ([1, 1, 1, 1, 1], False, [1, 1, 1, 1, 1]),
+        ([1, 1, 0, 0, 1, 1], False, [0, 0, 0, 0, 0, 0]),
     ],
 )
-def test_low_frequency_lines(mask, number, expected):
-    found = low_frequency_lines(np.float32(mask)[None, None, None], number)
-    np.testing.assert_array_equal(np.ravel(found), expected)
+def test_calibration_region_of_lines(mask, even, expected):
+    mask = np.float32(mask)[None, None, None]
+    np.testing.assert_array_equal(np.ravel(calibration_region(mask, even)), expected)
+    rows = calibration_region(np.repeat(mask, 7, axis=-2), even)
+    np.testing.assert_array_equal(rows, np.tile(expected, (1, 1, 7, 1)))
+
+
+@pytest.mark.parametrize("width", [46, 47])
+@pytest.mark.parametrize("number", [1, 4, 5, 8])
+def test_calibration_region_finds_any_number_of_lines(width, number):
+    lines = np.asarray(low_frequency_lines(width, number))
+    assert lines.sum() == number
+    np.testing.assert_array_equal(calibration_region(lines[None, None, None])[0, 0, 0], lines)
+
+
+@pytest.mark.parametrize("even", [False, True])
+def test_calibration_region_of_other_masks_is_a_disc(rng, even):
+    height, width = 21, 26
+    squared = (np.arange(height)[:, None] - 10) ** 2 + (np.arange(width) - 13) ** 2
+    disc = squared < 4**2 + 2**2  # with (4, 2) the first that is left out
+    mask = np.float32(disc | (rng.random((height, width)) < 0.2))
+    mask[10 + 4, 13 - 2] = 0
+    box = np.zeros((height, width), "float32")
+    box[10 - 3 : 10 + 3, 13 - 5 : 13 + 5] = 1
+    lines = np.zeros((height, width), "float32")
+    lines[:, 12:14] = 1
+    masks = np.stack([mask, box, lines, np.ones_like(mask)])[:, None]  # a batch may mix them
+    expected = np.stack([disc, squared < 3**2, lines, np.ones_like(mask)])[:, None]
+    np.testing.assert_array_equal(calibration_region(masks, even), expected)
+    deferred = tf.function(
+        lambda mask: calibration_region(mask, even), input_signature=[tf.TensorSpec((None, 1, None, None))]
+    )
+    np.testing.assert_array_equal(deferred(masks), expected)
+    np.testing.assert_array_equal(deferred(lines[None, None, :1]), lines[None, None, :1])
+
+
+@pytest.mark.parametrize(
+    "number, expected", [(3, [0, 1, 1, 1, 0]), (3, [0, 0, 1, 1, 1, 0]), (2, [0, 0, 1, 1, 0]), (2, [0, 0, 1, 1, 0, 0])]
+)
+def test_low_frequency_lines(number, expected):
+    np.testing.assert_array_equal(low_frequency_lines(len(expected), number), expected)

@@ -5,7 +5,7 @@ import numpy as np
 from mri_zoo.layers.convnet import ComplexNet
 from mri_zoo.layers.normunet import NormUNet
 from mri_zoo.layers.sensitivity import SensitivityRefiner
-from mri_zoo.models import DirectKIKINet, DirectUNet, LPDNet, MoDL, RecurrentVarNet, RefinedMaps, VarNet
+from mri_zoo.models import DirectKIKINet, DirectUNet, LPDNet, MoDL, RecurrentVarNet, RefinedMaps, VarNet, ZeroFilled
 from mri_zoo.presets.importers.checkpoint import Architecture, layer_weights
 from mri_zoo.presets.importers.direct_networks import count, network_weights, recognise
 
@@ -20,6 +20,13 @@ def _select(arrays):
         for name, array in arrays.items()
         if name.partition(".")[0] not in IN_TRAINING and not name.endswith("num_batches_tracked")
     }
+
+
+def _select_maps(arrays):
+    """Those of the network for the sensitivity maps, which may be all."""
+    arrays = _select(arrays)
+    found = {name: array for name, array in arrays.items() if name.startswith(MAPS)}
+    return found or {f"{MAPS}{name}": array for name, array in arrays.items()}
 
 
 def _conjgradnet_arguments(checkpoint):
@@ -165,10 +172,14 @@ def _extend(model, checkpoint):
     return RefinedMaps(model, SensitivityRefiner(ComplexNet(recognise(checkpoint, MAPS), residual=False)))
 
 
+def _maps_weights(model, checkpoint):
+    return network_weights(model.refiner.network.network, checkpoint, MAPS)
+
+
 def _architecture(model, infer, weights, *asks):
     def all_weights(model, checkpoint):
         if isinstance(model, RefinedMaps):
-            yield from network_weights(model.refiner.network.network, checkpoint, MAPS)
+            yield from _maps_weights(model, checkpoint)
             model = model.model
         yield from weights(model, checkpoint)
 
@@ -180,6 +191,7 @@ ARCHITECTURES = {
     "LPDNet": _architecture(LPDNet, _lpdnet_arguments, _lpdnet_weights),
     "MoDL": _architecture(MoDL, _conjgradnet_arguments, _conjgradnet_weights, "num_steps", "start"),
     "RecurrentVarNet": _architecture(RecurrentVarNet, _recurrent_arguments, _recurrent_weights, "num_iterations"),
+    "RefinedMaps": Architecture(ZeroFilled, lambda _: {}, _maps_weights, select=_select_maps, extend=_extend),
     "UNet": _architecture(DirectUNet, _unet_arguments, _unet_weights, "residual", "combine_coils"),
     "VarNet": _architecture(VarNet, _varnet_arguments, _varnet_weights),
     "XPDNet": _architecture(LPDNet, _xpdnet_arguments, _xpdnet_weights),
