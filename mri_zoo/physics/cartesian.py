@@ -1,15 +1,15 @@
 """Cartesian acquisition: coil sensitivities, Fourier transform, sampling mask."""
 
 import keras
-from keras import ops
 
+from mri_zoo.physics.acquisition import Acquisition
 from mri_zoo.physics.coils import estimate_sensitivity_maps
-from mri_zoo.physics.complex import from_real, scale
+from mri_zoo.physics.complex import scale
 from mri_zoo.physics.fourier import fft2c, fft3c, ifft2c, ifft3c
 
 
 @keras.saving.register_keras_serializable("mri_zoo")
-class Cartesian:
+class Cartesian(Acquisition):
     """Multi-coil Cartesian acquisition, y = M F (S x).
 
     Batch keys:
@@ -39,17 +39,9 @@ class Cartesian:
         self.dimensions, self.center_fraction = dimensions, center_fraction
         self._fft, self._ifft = (fft2c, ifft2c) if dimensions == 2 else (fft3c, ifft3c)
 
-    def forward(self, image, batch):
-        """Image (batch, height, width) complex64 to sampled k-space (batch, coil, height, width)."""
-        return self._sample(self.coil_kspace(image, batch), batch)
-
-    def adjoint(self, kspace, batch):
-        """K-space (batch, coil, height, width) to the coil-combined image (batch, height, width) complex64."""
-        return self.combine(self.coil_adjoint(kspace, batch), batch)
-
-    def normal(self, image, batch):
-        """Adjoint of forward, with one masking."""
-        return self.combine(self.coil_normal(self.expand(image, batch), batch), batch)
+    def coil_forward(self, coil_images, batch):
+        """M F c: coil images (batch, coil, height, width) to sampled k-space of the same shape."""
+        return self._sample(self._fft(coil_images), batch)
 
     def coil_adjoint(self, kspace, batch):
         """F^H M y: the coil images before their combination."""
@@ -67,17 +59,6 @@ class Cartesian:
         """S^H F^H: the full k-space of every coil to one image, the adjoint of `coil_kspace`."""
         return self.combine(self._ifft(kspace), batch)
 
-    def expand(self, image, batch):
-        """S x: one image (batch, height, width) to coil images (batch, coil, height, width)."""
-        coils = image[:, None]
-        return batch["sensitivity_maps"] * coils if "sensitivity_maps" in batch else coils
-
-    def combine(self, coil_images, batch):
-        """S^H: coil images (batch, coil, height, width) to one image (batch, height, width)."""
-        if "sensitivity_maps" in batch:
-            coil_images = ops.conj(batch["sensitivity_maps"]) * coil_images
-        return ops.sum(coil_images, axis=1)
-
     def complete(self, batch):
         """The batch with `sensitivity_maps`, estimated from the centre of k-space where they are not given.
 
@@ -86,16 +67,13 @@ class Cartesian:
         Raises:
             ValueError: for 3-D multi-coil data without maps, of which no estimate is made.
         """
-        kspace = batch["kspace"]
-        if "sensitivity_maps" in batch or kspace.shape[1] == 1:
-            return batch
+        return self.with_maps(batch)
+
+    def estimate_maps(self, batch):
+        """Sensitivity maps from the centre of k-space, see `estimate_sensitivity_maps`."""
         if self.dimensions == 3:
             raise ValueError("3-D multi-coil data needs `sensitivity_maps` in the batch.")
-        maps = estimate_sensitivity_maps(kspace, self.center_fraction)
-        if kspace.shape[1] is None:  # the coil count is known at run time only
-            one_coil = ops.equal(ops.shape(kspace)[1], 1)
-            maps = ops.where(one_coil, from_real(ops.ones_like(ops.real(maps))), maps)
-        return {**batch, "sensitivity_maps": maps}
+        return estimate_sensitivity_maps(batch["kspace"], self.center_fraction)
 
     def batch_spec(self, batch=None, coils=None, size=None):
         """Every key of a batch as a `KerasTensor`; None leaves an extent open, `size` is that of all Fourier axes."""
@@ -112,8 +90,3 @@ class Cartesian:
     def get_config(self):
         """The constructor's arguments."""
         return {"dimensions": self.dimensions, "center_fraction": self.center_fraction}
-
-    @classmethod
-    def from_config(cls, config):
-        """The inverse of `get_config`."""
-        return cls(**config)

@@ -14,22 +14,22 @@ from mri_zoo.physics.complex import from_parts, scale
 
 def fft2c(x):
     """Image to k-space over the last two axes of a complex64 tensor."""
-    return _centred(_fft, x, 2)
+    return _centred(plain_fft, x, 2)
 
 
 def ifft2c(x):
     """K-space to image over the last two axes of a complex64 tensor."""
-    return _centred(_ifft, x, 2)
+    return _centred(plain_ifft, x, 2)
 
 
 def fft3c(x):
     """Volume to k-space over the last three axes of a complex64 tensor."""
-    return _centred(_fft, x, 3)
+    return _centred(plain_fft, x, 3)
 
 
 def ifft3c(x):
     """K-space to volume over the last three axes of a complex64 tensor."""
-    return _centred(_ifft, x, 3)
+    return _centred(plain_ifft, x, 3)
 
 
 def _centred(transform, x, dimensions):
@@ -39,8 +39,8 @@ def _centred(transform, x, dimensions):
     return scale(ops.roll(x, [n // 2 for n in sizes], axes), norm)
 
 
-def _fft(x, dimensions):
-    """The plain, unnormalised transform of the last `dimensions` axes."""
+def plain_fft(x, dimensions):
+    """The transform of the last `dimensions` axes, not normalised, with the origins at index 0."""
     if keras.backend.backend() == "tensorflow":  # by way of Keras, which knows parts only, it takes half as long again
         import tensorflow as tf
 
@@ -51,6 +51,6 @@ def _fft(x, dimensions):
     return from_parts(*parts)
 
 
-def _ifft(x, dimensions):
-    """The plain adjoint of `_fft`: no division by the number of points."""
-    return ops.conj(_fft(ops.conj(x), dimensions))
+def plain_ifft(x, dimensions):
+    """The adjoint of `plain_fft`: no division by the number of points."""
+    return ops.conj(plain_fft(ops.conj(x), dimensions))

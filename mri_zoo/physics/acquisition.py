@@ -1,0 +1,51 @@
+"""What every acquisition of this zoo shares: receive coils around an operator that knows coil images alone."""
+
+from keras import ops
+
+from mri_zoo.physics.complex import from_real
+
+
+class Acquisition:
+    """Base of the physics: a subclass has `coil_forward`, `coil_adjoint` and `coil_normal`, coil by coil.
+
+    `adjoint` is the one that models use: it includes the density compensation where there is one, and so does `normal`.
+    """
+
+    def forward(self, image, batch):
+        """Image (batch, *size) complex64 to the measurement (batch, coil, ...)."""
+        return self.coil_forward(self.expand(image, batch), batch)
+
+    def adjoint(self, kspace, batch):
+        """The measurement to the coil-combined image (batch, *size) complex64."""
+        return self.combine(self.coil_adjoint(kspace, batch), batch)
+
+    def normal(self, image, batch):
+        """Adjoint of forward, without the measurement in between."""
+        return self.combine(self.coil_normal(self.expand(image, batch), batch), batch)
+
+    def expand(self, image, batch):
+        """S x: one image (batch, *size) to coil images (batch, coil, *size)."""
+        coils = image[:, None]
+        return batch["sensitivity_maps"] * coils if "sensitivity_maps" in batch else coils
+
+    def combine(self, coil_images, batch):
+        """S^H: coil images (batch, coil, *size) to one image (batch, *size)."""
+        if "sensitivity_maps" in batch:
+            coil_images = ops.conj(batch["sensitivity_maps"]) * coil_images
+        return ops.sum(coil_images, axis=1)
+
+    def with_maps(self, batch):
+        """The batch with `sensitivity_maps`: those of `estimate_maps` where several coils have none."""
+        kspace = batch["kspace"]
+        if "sensitivity_maps" in batch or kspace.shape[1] == 1:
+            return batch
+        maps = self.estimate_maps(batch)
+        if kspace.shape[1] is None:  # the coil count is known at run time only
+            one_coil = ops.equal(ops.shape(kspace)[1], 1)
+            maps = ops.where(one_coil, from_real(ops.ones_like(ops.real(maps))), maps)
+        return {**batch, "sensitivity_maps": maps}
+
+    @classmethod
+    def from_config(cls, config):
+        """The inverse of `get_config`."""
+        return cls(**config)

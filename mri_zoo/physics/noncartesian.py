@@ -1,0 +1,177 @@
+"""Non-Cartesian acquisition: coil sensitivities, non-uniform Fourier transform, density compensation."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from mri_zoo.physics.acquisition import Acquisition
+from mri_zoo.physics.coils import normalize_maps
+from mri_zoo.physics.complex import scale
+from mri_zoo.physics.nufft import (
+    IMPLEMENTATIONS,
+    check_density,
+    check_trajectory,
+    normal_kernel,
+    nufft,
+    nufft_adjoint,
+    toeplitz,
+)
+
+
+@keras.saving.register_keras_serializable("mri_zoo")
+class NonCartesian(Acquisition):
+    """Multi-coil acquisition along a trajectory, y = A S x; A is the non-uniform Fourier transform.
+
+    `adjoint` and `normal` include the density compensation D: S^H A^H D y, and S^H A^H D A S x by a Toeplitz product.
+
+    Batch keys:
+        kspace: (batch, coil, samples) complex64.
+        trajectory: (batch or 1, samples, dim) float32, radians per pixel in [-pi, pi], in the order of the image axes.
+        density: (batch or 1, samples) float32, scaled so that A^H D A has unit gain for the zero frequency.
+        sensitivity_maps: (batch, coil, *size) complex64, unit root-sum-of-squares. Without this key the data has one
+            coil of sensitivity 1, or `complete` estimates the maps.
+        kernel: (batch or 1, *doubled size) float32 of `normal_kernel`; `complete` computes it.
+    A leading extent of 1 is shared by the batch. The size of the image is that of the maps, else half of the kernel's,
+    else `image_size`.
+
+    Units: the transform is orthonormal, so image and k-space share one unit.
+
+    Args:
+        image_size: of batches that have neither maps nor kernel.
+        dimensions: 2 or 3.
+        implementation: of the transform, see `nufft`.
+        center_fraction: extent of the window of low frequencies of the estimated sensitivity maps, relative to k-space.
+
+    Raises:
+        KeyError: if `trajectory` or `density` is missing.
+        ValueError: if the entries of a batch do not fit each other, or nothing tells the size.
+
+    Reference: Ramzi et al., NC-PDNet, IEEE TMI 41:1625, 2022.
+    """
+
+    def __init__(self, image_size=None, dimensions=2, implementation="auto", center_fraction=0.08):
+        if dimensions not in (2, 3):
+            raise ValueError(f"`dimensions` must be 2 or 3, got {dimensions}.")
+        if image_size is not None and (len(image_size) != dimensions or min(image_size) < 1):
+            raise ValueError(f"`image_size` must be {dimensions} positive numbers, got {image_size}.")
+        if implementation not in ("auto", *IMPLEMENTATIONS):
+            raise ValueError(
+                f"`implementation` must be auto or one of {list(IMPLEMENTATIONS)}, got {implementation!r}."
+            )
+        if not 0 < center_fraction <= 1:
+            raise ValueError(f"`center_fraction` must be in (0, 1], got {center_fraction}.")
+        self.image_size = None if image_size is None else tuple(image_size)
+        self.dimensions, self.implementation, self.center_fraction = dimensions, implementation, center_fraction
+
+    def coil_forward(self, coil_images, batch):
+        """A c: coil images (batch, coil, *size) to samples (batch, coil, samples)."""
+        return nufft(coil_images, self._trajectory(batch), self.implementation)
+
+    def coil_adjoint(self, kspace, batch):
+        """A^H D y: the coil images before their combination."""
+        weighted = scale(kspace, self._density(batch)[:, None])
+        return nufft_adjoint(weighted, self._trajectory(batch), self.size(batch), self.implementation)
+
+    def coil_normal(self, coil_images, batch):
+        """A^H D A c: what the trajectory leaves of each coil's image."""
+        return toeplitz(coil_images, batch["kernel"] if "kernel" in batch else self._kernel(batch))
+
+    def complete(self, batch):
+        """The batch with what the operators need more than once, and checked.
+
+        Adds `sensitivity_maps`, estimated from the low frequencies of several coils, and `kernel`, with which a loop
+        over `normal` has no gridding. Values are checked where they are known, that is outside of graphs.
+        """
+        _check(batch, self.dimensions)
+        batch = self.with_maps(batch)
+        return batch if "kernel" in batch else {**batch, "kernel": self._kernel(batch)}
+
+    def estimate_maps(self, batch):
+        """Sensitivity maps (batch, coil, *size) from the samples near the centre of k-space.
+
+        The samples with all ``|w_d| <= center_fraction pi`` make coil images, which are divided by their
+        root-sum-of-squares.
+
+        Reference: Ramzi, thesis, section 5.2; `non_cartesian_extract_smaps` of fastmri-reproducible-benchmark.
+        """
+        # In float32 a bound can lie on either side of a sample that is on it: the predecessor's comparison.
+        bound = np.float32(self.center_fraction / 2 * np.pi)
+        inside = ops.all(ops.abs(self._trajectory(batch)) <= bound, axis=-1)
+        low = scale(batch["kspace"], ops.cast(inside, "float32")[:, None])
+        return normalize_maps(self.coil_adjoint(low, batch))
+
+    def size(self, batch):
+        """The size of the image: numbers, or tensors where a graph leaves it open."""
+        if "sensitivity_maps" in batch:
+            return tuple(ops.shape(batch["sensitivity_maps"])[2:])
+        if "kernel" in batch:
+            return tuple(n // 2 for n in ops.shape(batch["kernel"])[1:])
+        if self.image_size is None:
+            raise ValueError(
+                "The size of the image is unknown: give `sensitivity_maps` or `kernel` in the batch, or `image_size` "
+                "to NonCartesian."
+            )
+        return self.image_size
+
+    def batch_spec(self, batch=None, coils=None, size=None):
+        """Every key of a batch as a `KerasTensor`; None leaves an extent open, `size` is that of all image axes."""
+        samples = None if size is None else 2 * size
+        return {
+            "kspace": keras.KerasTensor((batch, coils, samples), "complex64"),
+            "trajectory": keras.KerasTensor((batch, samples, self.dimensions), "float32"),
+            "density": keras.KerasTensor((batch, samples), "float32"),
+            "sensitivity_maps": keras.KerasTensor((batch, coils, *(size,) * self.dimensions), "complex64"),
+        }
+
+    def _kernel(self, batch):
+        return normal_kernel(self._trajectory(batch), self._density(batch), self.size(batch), self.implementation)
+
+    def _trajectory(self, batch):
+        trajectory = batch["trajectory"]
+        if len(trajectory.shape) != 3 or trajectory.shape[-1] != self.dimensions:
+            raise ValueError(
+                f"`trajectory` must have the shape (batch or 1, samples, {self.dimensions}), got "
+                f"{tuple(trajectory.shape)}."
+            )
+        return trajectory
+
+    def _density(self, batch):
+        if "density" not in batch:
+            raise KeyError(
+                "The batch has no `density`; compute it from the trajectory, for example with "
+                "mri_zoo.physics.density.pipe_density(trajectory, size)."
+            )
+        return batch["density"]
+
+    def get_config(self):
+        """The constructor's arguments."""
+        return {
+            "image_size": self.image_size,
+            "dimensions": self.dimensions,
+            "implementation": self.implementation,
+            "center_fraction": self.center_fraction,
+        }
+
+
+def _check(batch, dimensions):
+    """Refuse a batch whose entries do not fit each other or, outside of graphs, hold impossible values."""
+    lengths = {"kspace": batch["kspace"].shape[-1], "trajectory": batch["trajectory"].shape[-2]}
+    if "density" in batch:
+        lengths["density"] = batch["density"].shape[-1]
+    if len({length for length in lengths.values() if length is not None}) > 1:
+        counts = ", ".join(f"{length} in `{key}`" for key, length in lengths.items())
+        raise ValueError(f"The numbers of samples differ: {counts}.")
+    if (trajectory := _values(batch["trajectory"])) is not None:
+        check_trajectory(trajectory, dimensions)
+    if "density" in batch and (density := _values(batch["density"])) is not None:
+        check_density(density)
+    if (kspace := _values(batch["kspace"])) is not None and not np.all(np.isfinite(kspace)):
+        raise ValueError("`kspace` holds NaN or infinite values.")
+
+
+def _values(x):
+    """As a NumPy array, None where only the graph is known."""
+    try:
+        return ops.convert_to_numpy(x)
+    except (NotImplementedError, TypeError):  # what TensorFlow and PyTorch raise, and JAX
+        return None

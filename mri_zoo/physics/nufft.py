@@ -1,0 +1,517 @@
+"""Non-uniform Fourier transforms in two and three dimensions, and the Toeplitz form of their normal operator.
+
+With the trajectory w in radians per pixel and the image's origin at index ``n // 2``, as everywhere in this zoo::
+
+    (A x)_k = prod(n)**-0.5 sum_r x_r exp(-i w_k . (r - n // 2))
+
+so that A equals the centred orthonormal FFT where the trajectory is the full Cartesian grid. The predecessor's
+"ortho" scaling is ``2**(-dim / 2)`` of this one.
+
+The trajectory's leading axis is the batch, or 1: then one trajectory is shared by the whole batch, and all images and
+coils are transformed in one call. Every implementation is differentiable in both arguments: the gradient in the
+trajectory is the transform of the image multiplied by its coordinates, whatever the implementation.
+"""
+
+import functools
+import importlib
+import math
+
+import keras
+import numpy as np
+from keras import ops
+
+from mri_zoo.physics.complex import from_channels, from_parts, from_real, scale, to_channels
+from mri_zoo.physics.fourier import plain_fft, plain_ifft
+
+WIDTH = 6  # grid points that each sample is spread over, along every axis; the grid has twice the image's size
+BETA = 2.34 * WIDTH  # shape of the Kaiser-Bessel kernel, of Fessler and Sutton's toolbox for twofold oversampling
+PRECISION = 1e-6  # asked of FINUFFT, which computes in single precision
+
+
+def nufft(image, trajectory, implementation="auto"):
+    """Images to their Fourier transform at the points of the trajectory.
+
+    Args:
+        image: (batch, coil, *size) complex64, two or three axes of size.
+        trajectory: (batch or 1, samples, dim) float32, radians per pixel in [-pi, pi], in the order of the image axes.
+        implementation: "finufft" (a callback to the host), "kaiser_bessel" (gridding, compiled on any device, error
+            about 1e-5), "tfkbnufft" (TensorFlow only, error about 1e-3), "ndft" (the exact sum, slow) or "auto":
+            FINUFFT on the CPU where it is installed, else gridding.
+
+    Returns:
+        (batch, coil, samples) complex64.
+
+    Raises:
+        ValueError: if the arguments do not fit each other.
+        ImportError: if the implementation's library is missing.
+    """
+    image, trajectory = _tensor(image, "complex64"), _tensor(trajectory, "float32")
+    size = ops.shape(image)[2:]
+    _check_shapes(image, trajectory, size)
+    forward, _ = _implementation(implementation, image)
+    batch, coils = ops.shape(image)[:2]
+    # One group of vectors for each trajectory: (1, batch * coil) where it is shared.
+    groups = ops.shape(trajectory)[0]
+    samples = forward(ops.reshape(image, (groups, -1, *size)), trajectory)
+    return ops.reshape(samples, (batch, coils, ops.shape(trajectory)[1]))
+
+
+def nufft_adjoint(samples, trajectory, size, implementation="auto"):
+    """The adjoint of `nufft`, without density compensation.
+
+    Args:
+        samples: (batch, coil, samples) complex64.
+        trajectory: (batch or 1, samples, dim) float32.
+        size: of the image, two or three numbers.
+        implementation: see `nufft`.
+
+    Returns:
+        (batch, coil, *size) complex64.
+
+    Raises:
+        ValueError: if the arguments do not fit each other.
+        ImportError: if the implementation's library is missing.
+    """
+    samples, trajectory, size = _tensor(samples, "complex64"), _tensor(trajectory, "float32"), tuple(size)
+    _check_shapes(samples, trajectory, size)
+    if None not in (samples.shape[-1], trajectory.shape[1]) and samples.shape[-1] != trajectory.shape[1]:
+        raise ValueError(f"{samples.shape[-1]} samples were measured, the trajectory has {trajectory.shape[1]}.")
+    _, adjoint = _implementation(implementation, samples)
+    batch, coils = ops.shape(samples)[:2]
+    groups, number = ops.shape(trajectory)[:2]
+    images = adjoint(ops.reshape(samples, (groups, -1, number)), trajectory, size)
+    return ops.reshape(images, (batch, coils, *size))
+
+
+def normal_kernel(trajectory, density, size, implementation="auto"):
+    """The transfer function with which `toeplitz` applies A^H D A: computed once, it replaces all gridding.
+
+    It is the Fourier transform, on a grid of twice the size, of the point-spread function of all pixel distances.
+
+    Args:
+        trajectory: (batch or 1, samples, dim) float32.
+        density: (batch or 1, samples) float32.
+        size: of the image.
+        implementation: see `nufft`.
+
+    Returns:
+        (batch or 1, 2 n_1, ..., 2 n_dim) float32, the zero frequency first.
+
+    Reference: Wajer and Pruessmann, ISMRM 2001; Fessler et al., IEEE TSP 53:3393, 2005.
+    """
+    doubled = tuple(2 * n for n in size)
+    axes = tuple(range(1, len(doubled) + 1))
+    weights = from_real(_tensor(density, "float32"))[:, None]
+    spread = nufft_adjoint(weights, trajectory, doubled, implementation)[:, 0]
+    # No two pixels are n apart. Without the distance -n, the transform of the rest is real.
+    spread = scale(spread, _outer([ops.cast(ops.arange(2 * n) > 0, "float32") for n in size]))
+    transfer = ops.real(plain_fft(ops.roll(spread, [-n for n in size], axes), len(doubled)))
+    # The adjoint's factor prod(2 n)**-0.5 becomes prod(n)**-1; prod(2 n)**-1 belongs to the inverse FFT of `toeplitz`.
+    return transfer * ops.rsqrt(ops.cast(math.prod(doubled), "float32")) / ops.cast(math.prod(size), "float32")
+
+
+def toeplitz(image, kernel):
+    """A^H D A of images by two FFTs of twice the size.
+
+    Args:
+        image: (batch, coil, *size) complex64.
+        kernel: (batch or 1, *doubled size) float32 of `normal_kernel`.
+
+    Returns:
+        (batch, coil, *size) complex64.
+    """
+    size = ops.shape(image)[2:]
+    for n, doubled in zip(image.shape[2:], kernel.shape[1:], strict=True):
+        if None not in (n, doubled) and doubled != 2 * n:
+            raise ValueError(
+                f"A kernel of the shape {tuple(kernel.shape)} belongs to an image of half its size, not to "
+                f"{tuple(image.shape)}."
+            )
+    padded = ops.pad(image, [(0, 0), (0, 0), *((0, n) for n in size)])
+    product = plain_ifft(scale(plain_fft(padded, len(size)), kernel[:, None]), len(size))
+    return product[(..., *(slice(n) for n in size))]
+
+
+def check_trajectory(trajectory, dimensions):
+    """Refuse a trajectory that is not one: for NumPy arrays, as readers and data pipelines have them.
+
+    The value +pi, which symmetric spokes reach, is accepted: on pixels it is the frequency -pi.
+
+    Args:
+        trajectory: (..., samples, dim), radians per pixel.
+        dimensions: of the image, 2 or 3.
+
+    Raises:
+        ValueError: says what is wrong.
+    """
+    trajectory = np.asarray(trajectory)
+    if trajectory.ndim < 2 or trajectory.shape[-1] != dimensions:
+        raise ValueError(f"A trajectory must have the shape (..., samples, {dimensions}), got {trajectory.shape}.")
+    if not np.all(np.isfinite(trajectory)):
+        raise ValueError("The trajectory holds NaN or infinite values.")
+    furthest = np.max(np.abs(trajectory), initial=0)
+    if furthest > np.float32(np.pi) * (1 + 1e-6):
+        raise ValueError(
+            f"A trajectory must be in radians per pixel, from -pi to pi, got values up to {furthest:.6g}. Cycles per "
+            "pixel are multiplied by 2 pi, cycles per field of view by 2 pi / size."
+        )
+
+
+def check_density(density):
+    """Refuse density compensation that cannot be: for NumPy arrays.
+
+    Raises:
+        ValueError: if weights are negative, not finite, or all zero.
+    """
+    density = np.asarray(density)
+    if not np.all(np.isfinite(density)):
+        raise ValueError("The density compensation holds NaN or infinite values.")
+    if np.iscomplexobj(density) or np.min(density, initial=0) < 0:
+        raise ValueError("The density compensation must be real and must not be negative.")
+    if not np.any(density):
+        raise ValueError("The density compensation is zero everywhere: the image would be, too.")
+
+
+def _tensor(x, dtype):
+    return ops.convert_to_tensor(x, dtype=dtype)
+
+
+def _outer(vectors):
+    """The product of one vector for each axis, by broadcasting."""
+    result = vectors[0]
+    for vector in vectors[1:]:
+        result = result[..., None] * vector
+    return result
+
+
+def _check_shapes(data, trajectory, size):
+    if len(trajectory.shape) != 3:
+        raise ValueError(f"`trajectory` must be (batch or 1, samples, dim), got the shape {tuple(trajectory.shape)}.")
+    dimensions = trajectory.shape[-1]
+    if dimensions not in (2, 3) or len(size) != dimensions:
+        raise ValueError(f"A trajectory of {dimensions} axes does not fit an image of {len(size)} axes: {tuple(size)}.")
+    batch, groups = data.shape[0], trajectory.shape[0]
+    if None not in (batch, groups) and groups not in (1, batch):
+        raise ValueError(f"`trajectory` must have a batch of 1 or {batch}, as the data, got {groups}.")
+
+
+def _implementation(name, x):
+    """The differentiable (forward, adjoint) of an implementation for data like `x`."""
+    if name == "auto":
+        name = "finufft" if _is_installed("finufft") and _is_on_cpu(x) else "kaiser_bessel"
+    if name not in IMPLEMENTATIONS:
+        raise ValueError(f"`implementation` must be one of auto, {', '.join(IMPLEMENTATIONS)}, got {name!r}.")
+    return _differentiable(*IMPLEMENTATIONS[name])
+
+
+def _differentiable(transform, transform_adjoint):
+    """Both transforms with their gradients: each one's is the other, and in the trajectory a transform again.
+
+    A callback has no gradient of its own, and that of gridding in the trajectory would be less accurate.
+    """
+
+    def forward(image, trajectory):
+        @ops.custom_gradient
+        def function(image, trajectory):
+            def gradient(*args, upstream=None):
+                upstream = _backend_gradient(args[0] if upstream is None else upstream)
+                size = ops.shape(image)[2:]
+                turned = _trajectory_gradient(forward, image, upstream, trajectory)
+                return _backend_gradient(adjoint(upstream, trajectory, size)), turned
+
+            return transform(image, trajectory), gradient
+
+        return function(image, trajectory)
+
+    def adjoint(samples, trajectory, size):
+        @ops.custom_gradient
+        def function(samples, trajectory):
+            def gradient(*args, upstream=None):
+                upstream = _backend_gradient(args[0] if upstream is None else upstream)
+                turned = _trajectory_gradient(forward, upstream, samples, trajectory)
+                return _backend_gradient(forward(upstream, trajectory)), turned
+
+            return transform_adjoint(samples, trajectory, size), gradient
+
+        return function(samples, trajectory)
+
+    return forward, adjoint
+
+
+def _backend_gradient(x):
+    """JAX hands over the conjugate of what TensorFlow and PyTorch call the gradient of a complex tensor."""
+    return ops.conj(x) if keras.backend.backend() == "jax" else x
+
+
+def _trajectory_gradient(forward, image, samples, trajectory):
+    """Im <samples, A (r image)> for each sample and each coordinate r, summed over the vectors of a group."""
+    gradients = []
+    for axis, n in enumerate(ops.shape(image)[2:]):
+        position = ops.cast(ops.arange(n) - n // 2, "float32")
+        position = ops.reshape(position, [-1 if i == axis else 1 for i in range(len(image.shape) - 2)])
+        moved = forward(scale(image, position), trajectory)
+        gradients.append(ops.sum(ops.real(samples) * ops.imag(moved) - ops.imag(samples) * ops.real(moved), axis=1))
+    return ops.stack(gradients, axis=-1)
+
+
+def _is_installed(library):
+    return importlib.util.find_spec(library) is not None
+
+
+def _library(name):
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ImportError(f'implementation="{name}" needs a library: pip install {name}') from error
+
+
+def _is_on_cpu(x):
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return not tf.config.list_logical_devices("GPU") and not tf.config.list_logical_devices("TPU")
+    if backend == "jax":
+        import jax
+
+        return jax.default_backend() == "cpu"
+    return x.device.type == "cpu"
+
+
+# FINUFFT
+
+
+def _finufft(image, trajectory):
+    shape = (*ops.shape(image)[:2], ops.shape(trajectory)[1])
+    return _on_host(_finufft_type_2, shape, image, trajectory)
+
+
+def _finufft_adjoint(samples, trajectory, size):
+    return _on_host(_finufft_type_1, (*ops.shape(samples)[:2], *size), samples, trajectory)
+
+
+def _finufft_type_2(image, trajectory, shape):
+    samples = _run_finufft(2, -1, image, trajectory, shape)
+    samples *= np.float32(math.prod(image.shape[2:]) ** -0.5)
+    return samples
+
+
+def _finufft_type_1(samples, trajectory, shape):
+    image = _run_finufft(1, 1, samples, trajectory, shape)
+    image *= np.float32(math.prod(image.shape[2:]) ** -0.5)
+    return image
+
+
+def _run_finufft(kind, sign, inputs, trajectory, shape):
+    """All vectors of a trajectory in one call, which uses every core of the host."""
+    output = np.empty(shape, "complex64")
+    transform = getattr(_library("finufft"), f"nufft{trajectory.shape[-1]}d{kind}")
+    for vectors, points, out in zip(inputs, trajectory, output, strict=True):
+        transform(*np.ascontiguousarray(points.T), vectors, out=out, isign=sign, eps=PRECISION)
+    return output
+
+
+def _on_host(function, shape, data, trajectory):
+    """Complex64 ``function(data, trajectory, shape)`` of NumPy arrays, inside whatever graph there is."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        # Without state it is left out of a graph where nothing reads it: the gradient in the trajectory, for example.
+        result = tf.numpy_function(function, [data, trajectory, tf.stack(shape)], tf.complex64, stateful=False)
+        result.set_shape([n if isinstance(n, int) else None for n in shape])
+        return result
+    if backend == "jax":
+        import jax
+
+        def callback(data, trajectory):
+            return function(np.asarray(data), np.asarray(trajectory), shape)
+
+        spec = jax.ShapeDtypeStruct(shape, np.complex64)
+        return jax.pure_callback(callback, spec, data, trajectory, vmap_method="sequential")
+    arrays = (ops.convert_to_numpy(x) for x in (data, trajectory))
+    return ops.convert_to_tensor(function(*arrays, shape))
+
+
+# Gridding
+
+
+def _kaiser_bessel(image, trajectory):
+    size = ops.shape(image)[2:]
+    grid = [2 * n for n in size]
+    image = scale(image, _deapodization(size))
+    for axis, n in enumerate(size, start=2):
+        image = _pad_around(image, axis, n)
+    return interpolate(plain_fft(image, len(size)), trajectory, grid)
+
+
+def _kaiser_bessel_adjoint(samples, trajectory, size):
+    grid = [2 * n for n in size]
+    image = plain_ifft(spread(samples, trajectory, grid), len(size))
+    for axis, n in enumerate(size, start=2):
+        image = _crop_around(image, axis, n)
+    return scale(image, _deapodization(size))
+
+
+def interpolate(grid_data, trajectory, grid):
+    """Values between the points of a periodic grid, by the Kaiser-Bessel kernel.
+
+    Args:
+        grid_data: (groups, vectors, *grid) complex64, the zero frequency first.
+        trajectory: (groups, samples, dim) float32, radians per grid spacing of 2 pi / grid.
+        grid: its size.
+
+    Returns:
+        (groups, vectors, samples) complex64.
+    """
+    groups, vectors = ops.shape(grid_data)[:2]
+    flat = ops.reshape(grid_data, (groups, vectors, math.prod(grid)))
+    flat = ops.reshape(to_channels(ops.swapaxes(flat, 1, 2)), (groups * math.prod(grid), 2 * vectors))
+    values = 0.0
+    for index, weight in _neighbours(trajectory, grid):
+        values = values + ops.sum(ops.take(flat, index, axis=0) * weight[..., None], axis=2)
+    return ops.swapaxes(from_channels(values), 1, 2)
+
+
+def spread(samples, trajectory, grid):
+    """The adjoint of `interpolate`: (groups, vectors, samples) to (groups, vectors, *grid) complex64."""
+    groups, vectors = ops.shape(samples)[:2]
+    values = to_channels(ops.swapaxes(samples, 1, 2))[:, :, None]
+    total = 0.0
+    for index, weight in _neighbours(trajectory, grid):
+        updates = ops.reshape(values * weight[..., None], (-1, 2 * vectors))
+        total = total + ops.segment_sum(updates, ops.reshape(index, (-1,)), groups * math.prod(grid))
+    total = from_channels(ops.reshape(total, (groups, math.prod(grid), 2 * vectors)))
+    return ops.reshape(ops.swapaxes(total, 1, 2), (groups, vectors, *grid))
+
+
+def _neighbours(trajectory, grid):
+    """Pairs of flat grid indices and weights, (groups, samples, WIDTH**(dim - 1)), one pair for each row of the kernel.
+
+    All neighbours at once would be too much memory in three dimensions.
+    """
+    indices, weights = zip(*(_axis_neighbours(trajectory[..., d], n) for d, n in enumerate(grid)), strict=True)
+    groups, number = ops.shape(trajectory)[:2]
+    index, weight = indices[1], weights[1]
+    if len(grid) == 3:
+        index = ops.reshape(index[..., None] * grid[2] + indices[2][..., None, :], (groups, number, WIDTH**2))
+        weight = ops.reshape(weight[..., None] * weights[2][..., None, :], (groups, number, WIDTH**2))
+    index = index + ops.reshape(ops.arange(groups) * math.prod(grid), (-1, 1, 1))
+    row = math.prod(grid[1:])
+    for j in range(WIDTH):
+        yield index + indices[0][..., j, None] * row, weight * weights[0][..., j, None]
+
+
+def _axis_neighbours(frequency, n):
+    """Indices int32 and weights float32, (groups, samples, WIDTH), of the nearest points along an axis of length n."""
+    start = frequency * (ops.cast(n, "float32") / (2 * math.pi)) - WIDTH / 2
+    first = ops.ceil(start)
+    fraction = 2 * (first - start)[..., None] - 1
+    weight = 0.0
+    for coefficients in _kernel_polynomials():
+        weight = weight * fraction + coefficients
+    return (ops.cast(first, "int32")[..., None] + ops.arange(WIDTH)) % n, weight
+
+
+@functools.cache
+def _kernel_polynomials():
+    """The kernel's WIDTH pieces as polynomials, (degree + 1, WIDTH) float32, highest power first; error below 1e-7."""
+    fraction = np.cos(np.linspace(0, np.pi, 200))
+    distance = (fraction[:, None] + 1) / 2 + np.arange(WIDTH) - WIDTH / 2
+    kernel = np.i0(BETA * np.sqrt(np.maximum(1 - (2 * distance / WIDTH) ** 2, 0))) / np.i0(BETA)
+    return np.polynomial.polynomial.polyfit(fraction, kernel, 12)[::-1].astype("float32")
+
+
+def _deapodization(size):
+    """One over the kernel's Fourier transform on the image, times the orthonormal factor: float32 of shape `size`."""
+    factors = []
+    for n in size:
+        position = ops.cast(ops.arange(n) - n // 2, "float32") / ops.cast(2 * n, "float32")
+        root = ops.sqrt(BETA**2 - ops.square(math.pi * WIDTH * position))
+        factors.append(root / ops.sinh(root) * float(np.i0(BETA) / WIDTH) * ops.rsqrt(ops.cast(n, "float32")))
+    return _outer(factors)
+
+
+def _pad_around(image, axis, n):
+    """Zeros after the image, its origin first: the second half of the axis goes to the front, the first to the end."""
+    index = (slice(None),) * axis
+    before, after = image[(*index, slice(0, n // 2))], image[(*index, slice(n // 2, None))]
+    zeros = ops.zeros([n if i == axis else length for i, length in enumerate(ops.shape(image))], "complex64")
+    return ops.concatenate([after, zeros, before], axis=axis)
+
+
+def _crop_around(image, axis, n):
+    """The inverse of `_pad_around`."""
+    index = (slice(None),) * axis
+    before, after = image[(*index, slice(2 * n - n // 2, None))], image[(*index, slice(0, n - n // 2))]
+    return ops.concatenate([before, after], axis=axis)
+
+
+# tfkbnufft
+
+
+def _tfkbnufft(image, trajectory):
+    forward, _, factor = _tfkbnufft_operators(ops.shape(image)[2:])
+    return forward(image, ops.swapaxes(trajectory, 1, 2)) * factor
+
+
+def _tfkbnufft_adjoint(samples, trajectory, size):
+    _, adjoint, factor = _tfkbnufft_operators(size)
+    return adjoint(samples, ops.swapaxes(trajectory, 1, 2)) * factor
+
+
+@functools.lru_cache(maxsize=16)
+def _tfkbnufft_operators(size):
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(f'implementation="tfkbnufft" needs the TensorFlow backend, not {keras.backend.backend()}.')
+    if not all(isinstance(n, int) for n in size):
+        raise ValueError('implementation="tfkbnufft" needs an image size that is known when the graph is traced.')
+    library = _library("tfkbnufft")
+    import tensorflow as tf
+
+    with tf.init_scope():  # the tables are kept, so they must not belong to the graph that happens to be traced
+        module = library.kbnufft.KbNufftModule(im_size=size, norm="ortho")
+        operator = module._extract_nufft_interpob()
+    return library.kbnufft_forward(operator), library.kbnufft_adjoint(operator), 2 ** (len(size) / 2)
+
+
+# The exact sum
+
+
+def _ndft(image, trajectory):
+    """Axis by axis from the last: a matrix product, then sums that keep the samples apart."""
+    size = ops.shape(image)[2:]
+    waves = _waves(trajectory, size)
+    samples = ops.einsum("gc...n,gnk->gc...k", image, waves[-1])
+    for wave in waves[-2::-1]:
+        samples = ops.sum(samples * _between(wave, len(samples.shape)), axis=-2)
+    return samples
+
+
+def _ndft_adjoint(samples, trajectory, size):
+    waves = [ops.conj(wave) for wave in _waves(trajectory, size)]
+    for wave in waves[:-1]:
+        samples = samples[..., None, :] * _between(wave, len(samples.shape) + 1)
+    return ops.einsum("gc...k,gnk->gc...n", samples, waves[-1])
+
+
+def _between(wave, rank):
+    """(groups, n, samples) with axes inserted after the first, up to the rank."""
+    return ops.reshape(wave, (ops.shape(wave)[0], *[1] * (rank - 3), *ops.shape(wave)[1:]))
+
+
+def _waves(trajectory, size):
+    """``exp(-i w r)`` of every axis, divided by the square root of its length: (groups, n, samples) complex64."""
+    waves = []
+    for axis, n in enumerate(size):
+        phase = ops.cast(ops.arange(n) - n // 2, "float32")[:, None] * trajectory[:, None, :, axis]
+        waves.append(scale(from_parts(ops.cos(phase), -ops.sin(phase)), ops.rsqrt(ops.cast(n, "float32"))))
+    return waves
+
+
+IMPLEMENTATIONS = {
+    "finufft": (_finufft, _finufft_adjoint),
+    "kaiser_bessel": (_kaiser_bessel, _kaiser_bessel_adjoint),
+    "tfkbnufft": (_tfkbnufft, _tfkbnufft_adjoint),
+    "ndft": (_ndft, _ndft_adjoint),
+}
