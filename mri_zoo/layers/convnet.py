@@ -10,7 +10,8 @@ from mri_zoo.physics.complex import from_channels, to_channels
 class ConvNet(keras.layers.Layer):
     """`num_convolutions` 3x3 convolutions of `num_filters` with activation, then one linear convolution, 3x3 or other.
 
-    Real (batch, height, width, channels) to (batch, height, width, `num_outputs`), same padding.
+    Real (batch, height, width, channels) to (batch, height, width, `num_outputs`), same padding. In three dimensions
+    `depth` precedes `height` and kernels are cubes.
 
     Args:
         num_outputs: channels of the last, linear convolution.
@@ -18,23 +19,29 @@ class ConvNet(keras.layers.Layer):
         num_convolutions: hidden convolutions, at least 1.
         activation: of the hidden convolutions: Keras's name, or the negative slope of a leaky ReLU.
         last_kernel_size: side of the last convolution.
+        dimensions: 2, or 3 for volumes.
     """
 
     def __init__(
-        self, num_outputs, num_filters=32, num_convolutions=2, activation="relu", last_kernel_size=3, **kwargs
+        self,
+        num_outputs,
+        num_filters=32,
+        num_convolutions=2,
+        activation="relu",
+        last_kernel_size=3,
+        dimensions=2,
+        **kwargs,
     ):
         super().__init__(**kwargs)
         if num_convolutions < 1:
             raise ValueError(f"`num_convolutions` must be >= 1, got {num_convolutions}.")
         self.num_outputs, self.num_filters = num_outputs, num_filters
         self.num_convolutions, self.activation = num_convolutions, activation
-        self.last_kernel_size = last_kernel_size
+        self.last_kernel_size, self.dimensions = last_kernel_size, dimensions
+        options = {"dimensions": dimensions, "dtype": self.dtype_policy}
         self.convolutions = [
-            *(
-                convolution(num_filters, activation=activation, dtype=self.dtype_policy)
-                for _ in range(num_convolutions)
-            ),
-            convolution(num_outputs, last_kernel_size, dtype=self.dtype_policy),
+            *(convolution(num_filters, activation=activation, **options) for _ in range(num_convolutions)),
+            convolution(num_outputs, last_kernel_size, **options),
         ]
 
     def call(self, x):
@@ -50,6 +57,7 @@ class ConvNet(keras.layers.Layer):
             "num_convolutions": self.num_convolutions,
             "activation": self.activation,
             "last_kernel_size": self.last_kernel_size,
+            "dimensions": self.dimensions,
         }
 
 
@@ -85,11 +93,23 @@ class ComplexNet(keras.layers.Layer):
         return cls(**{**config, "network": keras.saving.deserialize_keras_object(config["network"])})
 
 
-def convolution(num_filters, kernel_size=3, activation=None, **kwargs):
-    """A same-padded 2-D convolution; `activation` is Keras's name, or a number: the negative slope of a leaky ReLU."""
+def convolution(num_filters, kernel_size=3, activation=None, dimensions=2, **kwargs):
+    """A same-padded convolution in 2 or 3 dimensions.
+
+    `activation` is Keras's name, a number, the negative slope of a leaky ReLU, or "prelu": a learned slope for each
+    channel.
+
+    Raises:
+        ValueError: if `dimensions` is neither 2 nor 3.
+    """
+    if dimensions not in (2, 3):
+        raise ValueError(f"`dimensions` must be 2 or 3, got {dimensions}.")
     if isinstance(activation, int | float):
         activation = keras.layers.LeakyReLU(activation, dtype=kwargs.get("dtype"))
-    return keras.layers.Conv2D(num_filters, kernel_size, padding="same", activation=activation, **kwargs)
+    elif activation == "prelu":
+        activation = keras.layers.PReLU(shared_axes=[*range(1, 1 + dimensions)], dtype=kwargs.get("dtype"))
+    kind = keras.layers.Conv2D if dimensions == 2 else keras.layers.Conv3D
+    return kind(num_filters, kernel_size, padding="same", activation=activation, **kwargs)
 
 
 def chain(layers, x):
@@ -100,10 +120,10 @@ def chain(layers, x):
 
 
 def apply_per_coil(layer, x):
-    """Apply an image layer to (batch, coil, height, width, channels), each coil on its own."""
+    """Apply an image layer to (batch, coil, height, width, channels), each on its own; volumes have a depth too."""
     shape = ops.shape(x)
     y = layer(ops.reshape(x, (-1, *shape[2:])))
-    return ops.reshape(y, (-1, *shape[1:4], y.shape[-1]))
+    return ops.reshape(y, (-1, *shape[1:-1], y.shape[-1]))
 
 
 def copies(network, number, dtype):

@@ -83,22 +83,26 @@ class UNetBlock(keras.layers.Layer):
 
 
 def pad_and_crop(network, x, multiple):
-    """Apply `network` to the `pad_to_multiple` of (batch, height, width, channels), and crop what it gives."""
-    height, width = ops.shape(x)[1:3]
-    x, (top, left) = pad_to_multiple(x, multiple)
-    return network(x)[:, top : top + height, left : left + width]
+    """Apply `network` to the `pad_to_multiple` of (batch, height, width, channels), and crop what it gives.
+
+    So for volumes, (batch, depth, height, width, channels).
+    """
+    size = ops.shape(x)[1:-1]
+    x, before = pad_to_multiple(x, multiple)
+    inside = [slice(start, start + extent) for start, extent in zip(before, size, strict=True)]
+    return network(x)[(slice(None), *inside)]
 
 
 def pad_to_multiple(x, multiple):
     """Zero-pad height and width of (batch, height, width, channels) to multiples, as evenly as possible.
 
-    Where an odd number is missing, the top or left side gets one more, as in the predecessor.
+    Where an odd number is missing, the top or left side gets one more, as in the predecessor. Volumes have a depth too.
 
     Returns:
-        The padded tensor and the (top, left) padding.
+        The padded tensor and the padding of each axis before the image, (top, left).
     """
-    (top, bottom), (left, right) = (_padding(size, multiple) for size in ops.shape(x)[1:3])
-    return ops.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0))), (top, left)
+    padding = [_padding(size, multiple) for size in ops.shape(x)[1:-1]]
+    return ops.pad(x, ((0, 0), *padding, (0, 0))), tuple(before for before, _ in padding)
 
 
 def _padding(size, multiple):

@@ -14,7 +14,7 @@ class CascadeNet(ReconstructionModel):
     From x = A^H y, each cascade computes::
 
         x <- x + net(x)
-        x <- x - s A^H (A x - y)
+        x <- x - s (A^H A x - A^H y)
 
     With s = 1, measured samples become the measurement: on one coil, and on several whose maps have unit
     root-sum-of-squares, the second line is the replacement ``k <- (1 - M) k + y`` in the k-space of every coil.
@@ -49,11 +49,11 @@ class CascadeNet(ReconstructionModel):
     def call(self, batch):
         """The reconstructed image, (batch, height, width) complex64."""
         batch = self.physics.complete(batch)
-        image = self.physics.adjoint(batch["kspace"], batch)
+        image = adjoint = self.physics.adjoint(batch["kspace"], batch)
         weight = self.consistency_weight if self.soft_consistency else 1.0
         for network in self.networks:
             image = network(image[..., None])[..., 0]
-            image = gradient_step(image, batch, self.physics, weight)
+            image = gradient_step(image, adjoint, batch, self.physics, weight)
         return image
 
     def get_config(self):

@@ -21,9 +21,9 @@ class LPDNet(ReconstructionModel):
         x <- net_primal([x, A^H h_0])
 
     and the image is x_0. With ``exchange="all"`` the networks see A x_0, A x_1, ... and A^H h_0, A^H h_1, ...; without
-    a network for k-space the first line is then ``h <- h - A x_0``. That is DIRECT's XPDNet. The dual network sees each
-    coil on its own. DIRECT's option `normalize` divides k-space by the square of the data's scaling factor and
-    multiplies the image with it: a matter of the scaling here.
+    a network for k-space the first line is then ``h <- h - A x_0``, of which only A^H h is kept. That is DIRECT's
+    XPDNet. The dual network sees each coil on its own. DIRECT's option `normalize` divides k-space by the square of the
+    data's scaling factor and multiplies the image with it: a matter of the scaling here.
 
     Args:
         num_iterations: unrolled iterations.
@@ -80,19 +80,22 @@ class LPDNet(ReconstructionModel):
         """The reconstructed image, (batch, height, width) complex64."""
         batch = self.physics.complete(batch)
         measured = batch["kspace"]
-        primal = stack_images([self.physics.adjoint(measured, batch)] * self.num_primal)
-        dual = stack_images([measured] * self.num_dual)
+        residual = self.physics.adjoint(measured, batch)
+        primal = stack_images([residual] * self.num_primal)
+        dual = stack_images([measured] * self.num_dual) if self.dual_nets else None
         for i in range(self.num_iterations):
-            dual = self._dual_step(0 if self.shared else i, primal, dual, batch)
-            read = range(self.num_dual if self.exchange == "all" else 1)
-            back_projected = [self.physics.adjoint(read_image(dual, j), batch) for j in read]
-            primal = self.primal_nets[0 if self.shared else i](stack_buffers(primal, *back_projected))
+            network = 0 if self.shared else i
+            if self.dual_nets:
+                dual = self._dual_step(network, primal, dual, batch)
+                read = range(self.num_dual if self.exchange == "all" else 1)
+                back_projected = [self.physics.adjoint(read_image(dual, j), batch) for j in read]
+            else:
+                residual = residual - self.physics.normal(read_image(primal, 0), batch)
+                back_projected = [residual]
+            primal = self.primal_nets[network](stack_buffers(primal, *back_projected))
         return read_image(primal, 0)
 
     def _dual_step(self, i, primal, dual, batch):
-        if not self.dual_nets:
-            expected = self.physics.forward(read_image(primal, 0), batch)
-            return stack_images([read_image(dual, 0) - expected])
         read = range(self.num_primal) if self.exchange == "all" else [1]
         expected = [self.physics.forward(read_image(primal, j), batch) for j in read]
         return apply_per_coil(self.dual_nets[i], stack_buffers(dual, *expected, batch["kspace"]))

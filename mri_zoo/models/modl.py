@@ -75,21 +75,20 @@ class MoDL(ReconstructionModel):
     def call(self, batch):
         """The reconstructed image, (batch, height, width) complex64."""
         batch = self.physics.complete(batch)
-        image = self.physics.adjoint(batch["kspace"], batch)
-        if self.start == "zeros":
-            image = ops.zeros_like(image)
+        adjoint = self.physics.adjoint(batch["kspace"], batch)
+        image = ops.zeros_like(adjoint) if self.start == "zeros" else adjoint
         if self.order == "network_between":
-            image = self._consistent(image, batch)
+            image = self._consistent(image, adjoint, batch)
         elif self.order == "network_last":
-            image = self._consistent(ops.zeros_like(image), batch, start=image)
+            image = self._consistent(ops.zeros_like(image), adjoint, batch, start=image)
         for i in range(self.num_iterations):
             image = self._denoised(image, i)
             if self.order != "network_last" or i + 1 < self.num_iterations:
-                image = self._consistent(image, batch)
+                image = self._consistent(image, adjoint, batch)
         return image
 
-    def _consistent(self, image, batch, start=None):
-        return conjugate_gradient(image, batch, self.physics, self.weight, self.num_steps, start)
+    def _consistent(self, image, adjoint, batch, start=None):
+        return conjugate_gradient(image, adjoint, batch, self.physics, self.weight, self.num_steps, start)
 
     def _denoised(self, image, i):
         network = self.networks[0 if self.shared else i]

@@ -1,7 +1,6 @@
 """PDNet: the learned primal-dual algorithm."""
 
 import keras
-from keras import ops
 
 from mri_zoo.layers.convnet import ConvNet
 from mri_zoo.models.primal_dual import PrimalDualModel
@@ -58,12 +57,8 @@ class PDNet(PrimalDualModel):
         self.dual_nets = [] if primal_only else [self._network(num_dual) for _ in range(num_iterations)]
 
     def _network(self, num_buffers):
-        return ConvNet(2 * num_buffers, self.num_filters, num_convolutions=2, dtype=self.dtype_policy)
-
-    def first_images(self, batch):
-        """Zeros or the measured ones."""
-        image, kspace = super().first_images(batch)
-        return (ops.zeros_like(image), ops.zeros_like(kspace)) if self.buffers == "zeros" else (image, kspace)
+        dimensions = self.physics.dimensions
+        return ConvNet(2 * num_buffers, self.num_filters, 2, dimensions=dimensions, dtype=self.dtype_policy)
 
     def get_config(self):
         """The constructor's arguments."""

@@ -17,7 +17,8 @@ class PrimalDualModel(ReconstructionModel):
         x <- x + net_primal([x, A^H h_0])
 
     Subclasses make the lists `primal_nets` and `dual_nets`, one layer for each iteration. Without `dual_nets` the first
-    line is ``h = A x_i - y``. With several coils the dual network sees each coil on its own.
+    line is ``h = A x_i - y``, and A^H h is computed as ``A^H A x_i - A^H y``, without k-space in between. With several
+    coils the dual network sees each coil on its own.
 
     Args:
         num_iterations: unrolled iterations.
@@ -28,12 +29,15 @@ class PrimalDualModel(ReconstructionModel):
     """
 
     image_read = 0  # i, the channel of the image buffer that A reads
+    buffers = "adjoint"  # they begin with copies of A^H y and of y, or with "zeros"
 
     def __init__(self, num_iterations, num_primal, num_dual, refiner_filters, **kwargs):
         super().__init__(**kwargs)
         for name, number in (("num_iterations", num_iterations), ("num_primal", num_primal), ("num_dual", num_dual)):
             if number < 1:
                 raise ValueError(f"`{name}` must be >= 1, got {number}.")
+        if refiner_filters is not None and self.physics.dimensions != 2:
+            raise ValueError("`refiner_filters` are of two dimensions, the physics is of 3: they must be None.")
         self.num_iterations, self.num_primal, self.num_dual = num_iterations, num_primal, num_dual
         self.refiner_filters = None if refiner_filters is None else tuple(refiner_filters)
         self.refiner = None
@@ -47,23 +51,28 @@ class PrimalDualModel(ReconstructionModel):
         batch = self.physics.complete(batch)
         if self.refiner is not None and "sensitivity_maps" in batch:
             batch = {**batch, "sensitivity_maps": self.refiner(batch["sensitivity_maps"])}
-        measured = batch["kspace"]
-        image, kspace = self.first_images(batch)
-        primal, dual = _repeated(image, self.num_primal), _repeated(kspace, self.num_dual)
+        measured, adjoint = batch["kspace"], self.physics.adjoint(batch["kspace"], batch)
+        primal, dual = self._first(adjoint, self.num_primal), None
+        if self.dual_nets:
+            dual = self._first(measured, self.num_dual)
         for i in range(self.num_iterations):
-            expected = self.physics.forward(read_buffer(primal, self.image_read), batch)
+            image = read_buffer(primal, self.image_read)
             if self.dual_nets:
+                expected = self.physics.forward(image, batch)
                 dual = add(dual, apply_per_coil(self.dual_nets[i], stack_buffers(dual, expected, measured)))
-                residual = read_buffer(dual, 0)
+                back_projected = self.physics.adjoint(read_buffer(dual, 0), batch)
             else:
-                residual = expected - measured
-            back_projected = self.physics.adjoint(residual, batch)
+                back_projected = self.back_projected(image, adjoint, batch)
             primal = self.update_primal(i, primal, stack_buffers(primal, back_projected))
         return read_buffer(primal, 0)
 
-    def first_images(self, batch):
-        """The image and the k-space with whose copies the buffers begin."""
-        return self.physics.adjoint(batch["kspace"], batch), batch["kspace"]
+    def _first(self, image, number):
+        first = ops.zeros_like(image) if self.buffers == "zeros" else image
+        return to_channels(ops.stack([first] * number, axis=-1))
+
+    def back_projected(self, image, adjoint, batch):
+        """A^H (A x - y), from x and A^H y."""
+        return self.physics.normal(image, batch) - adjoint
 
     def update_primal(self, i, primal, inputs):
         """The image buffer after iteration i, from the one before and the input of the network."""
@@ -83,7 +92,3 @@ class PrimalDualModel(ReconstructionModel):
 def add(buffers, update):
     """Their sum in float32; the networks may run in a lower precision."""
     return buffers + ops.cast(update, "float32")
-
-
-def _repeated(image, number):
-    return to_channels(ops.stack([image] * number, axis=-1))

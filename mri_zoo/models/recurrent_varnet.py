@@ -6,6 +6,7 @@ from mri_zoo.layers.recurrent import ConvGRU, StateInitializer
 from mri_zoo.models.base import ReconstructionModel
 from mri_zoo.physics.coils import root_sum_of_squares
 from mri_zoo.physics.complex import from_channels, scale, to_channels
+from mri_zoo.physics.fourier import fft2c
 
 
 @keras.saving.register_keras_serializable("mri_zoo")
@@ -88,7 +89,7 @@ class RecurrentVarNet(ReconstructionModel):
     def _initial_states(self, coils, batch):
         if self.initializer is None:
             return None
-        kspace = self.physics.coil_kspace(self.physics.combine(coils, batch), {})[:, 0]  # that of one ideal coil
+        kspace = fft2c(self.physics.combine(coils, batch))
         return self.initializer(to_channels(kspace[..., None]))
 
     def get_config(self):

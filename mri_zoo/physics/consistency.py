@@ -1,7 +1,8 @@
 """Data consistency: four ways to pull an estimate back to what was measured.
 
 `kspace` and `measured` are (batch, coil, height, width) complex64, `mask` (batch, 1, 1 or height, width), images
-(batch, height, width) complex64.
+(batch, height, width) complex64. The last two forms see k-space by way of A^H y and A^H A alone, so they suit any
+acquisition; A^H y is given, that it is computed once for all steps of a network.
 """
 
 from keras import ops
@@ -19,19 +20,19 @@ def blend_measured(kspace, measured, mask, weight):
     return kspace + scale(measured - scale(kspace, mask), weight)
 
 
-def gradient_step(image, batch, physics, step_size):
-    """One gradient step on ``|A x - y|^2 / 2``: ``x - s A^H (A x - y)``."""
-    residual = physics.forward(image, batch) - batch["kspace"]
-    return image - scale(physics.adjoint(residual, batch), step_size)
+def gradient_step(image, adjoint, batch, physics, step_size):
+    """One gradient step on ``|A x - y|^2 / 2``: ``x - s (A^H A x - A^H y)``, where `adjoint` is A^H y."""
+    return image - scale(physics.normal(image, batch) - adjoint, step_size)
 
 
-def conjugate_gradient(image, batch, physics, weight, num_steps, start=None):
+def conjugate_gradient(image, adjoint, batch, physics, weight, num_steps, start=None):
     """Conjugate gradients for ``(A^H A + w I) x = A^H y + w z``: the proximal step of MoDL.
 
     Args:
         image: z, (batch, height, width) complex64.
-        batch: the measurements.
-        physics: gives `adjoint` and `normal`.
+        adjoint: A^H y, the same shape.
+        batch: of the measurements, for A.
+        physics: gives `normal`, A^H A.
         weight: w > 0, real number or tensor.
         num_steps: steps taken, at least 1.
         start: the first x, z by default.
@@ -46,7 +47,7 @@ def conjugate_gradient(image, batch, physics, weight, num_steps, start=None):
     weight = ops.cast(weight, "float32")
     x = image if start is None else start
     # The right-hand side minus the operator at x; the weighted terms cancel at z.
-    residual = physics.adjoint(batch["kspace"] - physics.forward(x, batch), batch)
+    residual = adjoint - physics.normal(x, batch)
     if start is not None:
         residual = residual + scale(image - start, weight)
     direction, energy = residual, _energy(residual)

@@ -41,7 +41,7 @@ def test_equals_conjgradnet_of_direct(reference):
 def test_order_of_denoising_and_consistency(rng, monkeypatch, order, expected):
     calls, model = [], MoDL(2, PreActivationResNet(2, 4, 2), order=order)
     model.build()
-    monkeypatch.setattr(model, "_consistent", lambda image, batch, start=None: calls.append("C") or image)
+    monkeypatch.setattr(model, "_consistent", lambda image, adjoint, batch, start=None: calls.append("C") or image)
     monkeypatch.setattr(model, "_denoised", lambda image, i: calls.append("D") or image)
     model(acquire(rng)[0])
     assert "".join(calls) == expected

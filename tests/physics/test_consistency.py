@@ -65,6 +65,10 @@ def test_blending_weight_is_learnable(rng):
     assert float(tape.gradient(energy, weight)) == pytest.approx(expected, rel=1e-5)
 
 
+def solve(image, batch, physics, weight, num_steps):
+    return conjugate_gradient(image, physics.adjoint(batch["kspace"], batch), batch, physics, weight, num_steps)
+
+
 def test_gradient_step_is_the_gradient_of_the_data_term(problem):
     physics, batch, image = problem
     parts = [tf.constant(image.real), tf.constant(image.imag)]
@@ -73,13 +77,13 @@ def test_gradient_step_is_the_gradient_of_the_data_term(problem):
         residual = physics.forward(from_parts(*parts), batch) - batch["kspace"]
         energy = ops.sum(ops.square(ops.real(residual)) + ops.square(ops.imag(residual))) / 2
     real, imaginary = (np.asarray(part) for part in tape.gradient(energy, parts))
-    step = gradient_step(image, batch, physics, 0.7)
+    step = gradient_step(image, physics.adjoint(batch["kspace"], batch), batch, physics, 0.7)
     assert relative_error(step, image - 0.7 * (real + 1j * imaginary)) < 1e-5
 
 
 def test_conjugate_gradient_converges_to_the_dense_solution(problem):
     physics, batch, image = problem
-    solution = np.asarray(conjugate_gradient(image, batch, physics, weight=0.1, num_steps=25))
+    solution = np.asarray(solve(image, batch, physics, weight=0.1, num_steps=25))
     for x, (matrix, right, _) in zip(solution, systems(physics, batch, image, 0.1), strict=True):
         assert relative_error(np.ravel(x), np.linalg.solve(matrix, right)) < 1e-5
 
@@ -87,7 +91,7 @@ def test_conjugate_gradient_converges_to_the_dense_solution(problem):
 @pytest.mark.parametrize("num_steps", [1, 2, 4])
 def test_conjugate_gradient_takes_exact_steps(problem, num_steps):
     physics, batch, image = problem
-    steps = np.asarray(conjugate_gradient(image, batch, physics, weight=0.1, num_steps=num_steps))
+    steps = np.asarray(solve(image, batch, physics, weight=0.1, num_steps=num_steps))
     for found, (matrix, right, x) in zip(steps, systems(physics, batch, image, 0.1), strict=True):
         residual = direction = right - matrix @ x
         for _ in range(num_steps):
@@ -104,7 +108,7 @@ def test_conjugate_gradient_is_differentiable_in_the_weight(problem):
     physics, batch, image = problem
     weight = tf.Variable(0.3)
     with tf.GradientTape() as tape:
-        x = conjugate_gradient(image, batch, physics, weight, num_steps=15)
+        x = solve(image, batch, physics, weight, num_steps=15)
         energy = ops.sum(ops.square(ops.real(x)) + ops.square(ops.imag(x)))
     expected = 0.0
     for matrix, right, z in systems(physics, batch, image, 0.3):
@@ -120,7 +124,7 @@ def test_conjugate_gradient_stays_at_a_solution(rng):
     image, weight = random_complex(rng, (2, 5, 4)), tf.Variable(0.1)
     image[1] = 0
     with tf.GradientTape() as tape:
-        x = conjugate_gradient(image, batch, Cartesian(), weight, num_steps=3)
+        x = solve(image, batch, Cartesian(), weight, num_steps=3)
         energy = ops.sum(ops.square(ops.abs(x)))
     np.testing.assert_array_equal(x[1], 0)
     assert np.all(np.isfinite(x)) and np.isfinite(tape.gradient(energy, weight))
@@ -129,4 +133,4 @@ def test_conjugate_gradient_stays_at_a_solution(rng):
 def test_conjugate_gradient_needs_a_step(rng):
     batch, image = acquire(rng, (5, 4))
     with pytest.raises(ValueError, match="`num_steps` must be >= 1, got 0"):
-        conjugate_gradient(image, batch, Cartesian(), 0.1, num_steps=0)
+        solve(image, batch, Cartesian(), 0.1, num_steps=0)
