@@ -25,6 +25,7 @@ _HOMES = {
         "SpiralTrajectory",
         "as_trajectory",
     ),
+    "splits": ("FullTarget", "GaussianSplit", "UniformSplit"),
     "preparation": ("ConstantScaling", "KSpacePercentileScaling", "PercentileScaling"),
     "simulate": ("SimulatedAcquisition",),
     "demo": ("DrawnContrastBrain", "HeldOutBrain"),

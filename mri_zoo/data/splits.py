@@ -1,0 +1,216 @@
+"""Partitions of the acquired samples into the input of a network and what it must predict, for self-supervision.
+
+A split is a small immutable object. Called with a sampling mask and a seed it draws two masks, 1 where sampled::
+
+    split = GaussianSplit(ratio=(0.3, 0.5, 0.7), window=4)
+    input_mask, target_mask = split(mask, seed=0)  # disjoint, and together the mask
+
+Seeds are those of `mri_zoo.data.sampling`, and the same seed gives the same partition with every version of NumPy.
+"""
+
+import abc
+import dataclasses
+import itertools
+import math
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+
+# The ratios from which the authors of JSSL draw.
+RATIOS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+
+
+@dataclasses.dataclass(frozen=True)
+class Split(abc.ABC):
+    """What the random partitions share: the choice of the ratio, the window that stays in the input, the checks.
+
+    Args:
+        ratio: the part of all samples that becomes the target, in (0, 1); of several, each call draws one.
+        window: side in samples of the central window that is never moved to the target, or (height, width); 0 for none.
+            It must be fully sampled.
+        partial_window: keep what is sampled of a window that is not; the authors' window of 10 exceeds the centre of
+            their masks at acceleration 16.
+
+    Attributes:
+        self_supervised: the target holds measured samples alone.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+
+    Reference: Yaman et al., SSDU, MRM 84:3172, 2020; Yiasemis et al., JSSL, arXiv:2311.15856, appendix B.1.
+    """
+
+    ratio: float | Sequence[float] = RATIOS
+    window: int | tuple[int, int] = 4
+    partial_window: bool = dataclasses.field(default=False, kw_only=True)
+    self_supervised: ClassVar[bool] = True
+
+    def __post_init__(self):
+        ratios = tuple(np.atleast_1d(self.ratio).tolist())
+        if not ratios or not all(0 < ratio < 1 for ratio in ratios):
+            raise ValueError(f"`ratio` must be in (0, 1), got {self.ratio}.")
+        window = tuple(np.broadcast_to(self.window, 2).tolist())
+        if not all(isinstance(side, int) and side >= 0 for side in window):
+            raise ValueError(f"`window` must be a whole number >= 0, or two, got {self.window}.")
+        # Plain numbers and tuples, so that splits compare equal.
+        object.__setattr__(self, "ratio", ratios if len(ratios) > 1 else ratios[0])
+        object.__setattr__(self, "window", window if window[0] != window[1] else window[0])
+
+    def __call__(self, mask, seed=None):
+        """Draw a partition.
+
+        Args:
+            mask: (height, width), nonzero where sampled.
+            seed: see the module.
+
+        Returns:
+            The input's mask and the target's, (height, width) float32.
+
+        Raises:
+            ValueError: if the mask has another rank, does not sample the window, or samples nothing outside.
+        """
+        mask = np.asarray(mask) != 0
+        if mask.ndim != 2:
+            raise ValueError(f"a split needs a mask (height, width), got one of shape {mask.shape}.")
+        candidates = self._without_window(mask)
+        if not candidates.any() or mask.sum() < 2:
+            raise ValueError(
+                f"a split needs samples outside the window of {self.window}: of the mask's {mask.sum()} samples "
+                f"{candidates.sum()} lie there."
+            )
+        rng = seed if isinstance(seed, np.random.RandomState) else np.random.RandomState(seed)
+        ratios = tuple(np.atleast_1d(self.ratio).tolist())
+        target = self._draw(mask, candidates, ratios[rng.randint(len(ratios))], rng, seed)
+        return (mask & ~target).astype(np.float32), target.astype(np.float32)
+
+    def several(self, mask, number, seed=None):
+        """A list of `number` partitions of one mask, each drawn anew: for losses that are averaged over them."""
+        if number < 1:
+            raise ValueError(f"the number of partitions must be >= 1, got {number}.")
+        if number == 1:
+            return [self(mask, seed)]
+        rng = seed if isinstance(seed, np.random.RandomState) else np.random.RandomState(seed)
+        return [self(mask, int(rng.randint(2**31 - 1))) for _ in range(number)]
+
+    def _without_window(self, mask):
+        sides = np.broadcast_to(self.window, 2).tolist()
+        starts = [n // 2 - side // 2 for n, side in zip(mask.shape, sides, strict=True)]
+        window = tuple(slice(max(start, 0), start + side) for start, side in zip(starts, sides, strict=True))
+        fits = all(side <= n for n, side in zip(mask.shape, sides, strict=True)) and mask[window].all()
+        if not fits and not self.partial_window:
+            raise ValueError(
+                f"`window` {self.window} is larger than the fully sampled centre of this mask of shape {mask.shape}; "
+                "take a smaller one, or `partial_window=True` to keep what is sampled of it."
+            )
+        candidates = mask.copy()
+        candidates[window] = False
+        return candidates
+
+    @abc.abstractmethod
+    def _draw(self, mask, candidates, ratio, rng, seed):
+        """(height, width) boolean, the target: some of the candidates."""
+
+
+@dataclasses.dataclass(frozen=True)
+class UniformSplit(Split):
+    """The target's samples are drawn with equal probability. With the same seed the partition is DIRECT's.
+
+    The ratio is that of the samples outside the window.
+    """
+
+    def _draw(self, mask, candidates, ratio, rng, seed):
+        count = max(int(_product(candidates, ratio)), 1)
+        probability = candidates.ravel() / candidates.sum()
+        target = np.zeros(mask.shape, bool)
+        target.flat[rng.choice(mask.size, size=count, replace=False, p=probability)] = True
+        return target
+
+
+@dataclasses.dataclass(frozen=True)
+class GaussianSplit(Split):
+    """The target's samples are drawn one after the other, with a probability that falls off from the centre.
+
+    The target is `ratio` of all samples, rounded up, as far as there are so many outside the window: DIRECT takes one
+    more, and never ends where there are too few.
+
+    Args:
+        std_scale: the standard deviations are (height - 1) / std_scale and (width - 1) / std_scale. The paper's "3.5
+            pixels" are this number in the code of its authors.
+        compatible: draw DIRECT's partition, bit for bit, slowly: from the C library's generator, which DIRECT seeds
+            with the mean of a tuple, so that the slices of a data set share a few dozen streams.
+    """
+
+    std_scale: float = 3.5
+    compatible: bool = dataclasses.field(default=False, kw_only=True)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.std_scale > 0:
+            raise ValueError(f"`std_scale` must be > 0, got {self.std_scale}.")
+
+    def _draw(self, mask, candidates, ratio, rng, seed):
+        count = math.ceil(_product(mask, ratio))
+        if self.compatible:
+            return self._draw_compatible(candidates, count + 1, seed)
+        count = min(count, int(candidates.sum()), int(mask.sum()) - 1)
+        rows, columns = (np.square((np.arange(n) - n // 2) / max(n - 1, 1)) for n in mask.shape)
+        # The largest of log p + Gumbel noise are a draw without replacement with probabilities p.
+        score = -0.5 * self.std_scale**2 * (rows[:, None] + columns) + rng.gumbel(size=mask.shape)
+        score[~candidates] = -np.inf
+        target = np.zeros(mask.shape, bool)
+        target.flat[np.argpartition(-score, count - 1, axis=None)[:count]] = True
+        return target
+
+    def _draw_compatible(self, candidates, count, seed):
+        if candidates.sum() < count:
+            raise ValueError(f"a target of {count} samples exceeds the {candidates.sum()} outside the window.")
+        if not isinstance(seed, int | tuple | list):
+            raise ValueError(f"`compatible` needs a whole number or a tuple of them as seed, got {seed!r}.")
+        uniform = _c_library_uniform(int(np.mean(seed)))
+        target = np.zeros(candidates.shape, bool)
+        while count:
+            radius, angle = math.sqrt(-2 * math.log(next(uniform))), 2 * math.pi * next(uniform)
+            direction = math.cos(angle), math.sin(angle)
+            steps = [radius * part * (n - 1) / self.std_scale for part, n in zip(direction, target.shape, strict=True)]
+            index = tuple(int(n // 2 + step) for n, step in zip(target.shape, steps, strict=True))
+            inside = all(0 <= i < n for i, n in zip(index, target.shape, strict=True))
+            if inside and candidates[index] and not target[index]:
+                target[index] = True
+                count -= 1
+        return target
+
+
+@dataclasses.dataclass(frozen=True)
+class FullTarget:
+    """No partition: the input is everything acquired, the target fully sampled. For the proxy data of joint training.
+
+    Reference: Yiasemis et al., JSSL, arXiv:2311.15856, equation 17.
+    """
+
+    self_supervised: ClassVar[bool] = False
+
+    def __call__(self, mask, seed=None):
+        """The mask, and a mask of ones, (height, width) float32."""
+        return np.array(mask, np.float32), np.ones(np.shape(mask), np.float32)
+
+    def several(self, mask, number, seed=None):
+        """One pair, whatever the number: more would be equal."""
+        return [self(mask, seed)]
+
+
+def _product(mask, ratio):
+    """The number of samples times the ratio, in single precision as in DIRECT: its rounding decides on one sample."""
+    return np.float32(mask.sum()) * np.float32(ratio)
+
+
+def _c_library_uniform(seed):
+    """The stream of rand() / RAND_MAX in glibc after srand(seed): an additive feedback generator."""
+    state = [seed if seed else 1]
+    for _ in range(30):
+        state.append(16807 * state[-1] % 2147483647)
+    state += state[:3]
+    for i in itertools.count(34):
+        state.append((state[i - 3] + state[i - 31]) % 2**32)
+        if i >= 344:
+            yield (state[i] >> 1) / 2147483647

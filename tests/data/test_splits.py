@@ -1,0 +1,124 @@
+import json
+
+import numpy as np
+import pytest
+
+from mri_zoo.data.sampling import RandomMask
+from mri_zoo.data.splits import FullTarget, GaussianSplit, UniformSplit
+
+MASK = np.broadcast_to(RandomMask(3, 0.2)(39, 33, seed=1), (39, 33))
+
+
+@pytest.fixture(scope="module")
+def recording():
+    from conftest import ROOT
+
+    with np.load(ROOT / "tests" / "reference" / "pytorch" / "direct_ssl_splits.npz") as arrays:
+        return dict(arrays) | json.loads(arrays["records"].item())
+
+
+def make(splitter, ratio, acs_region, std_scale=None):
+    arguments = {"ratio": ratio, "window": tuple(acs_region), "partial_window": True}
+    if splitter.startswith("Uniform"):
+        return UniformSplit(**arguments)
+    return GaussianSplit(**arguments, std_scale=std_scale, compatible=True)
+
+
+def test_partitions_equal_those_of_direct(recording):
+    assert len(recording["records"]) == 90
+    for i, record in enumerate(recording["records"]):
+        mask, seed = recording[f"mask_{record['mask']}"], record["seed"]
+        seed = seed if isinstance(seed, int) else tuple(map(ord, seed))
+        drawn = make(record["splitter"], **record["kwargs"])(mask, seed)
+        target = np.unpackbits(recording[f"target_{i:02d}"])[: mask.size].reshape(mask.shape)
+        np.testing.assert_array_equal(drawn[1], target, err_msg=str(record))
+        np.testing.assert_array_equal(drawn[0], mask - target.astype("float32"), err_msg=str(record))
+        assert drawn[0].dtype == drawn[1].dtype == np.float32
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "uniform"])
+def test_partitions_of_files_equal_those_of_direct(recording, kind):
+    forward = recording["forward"]
+    for i, name in enumerate(forward["filenames"]):
+        std_scale = {"std_scale": forward["std_scale"]} if kind == "gaussian" else {}
+        split = make(kind.capitalize(), forward["ratio"], forward["acs_region"], **std_scale)
+        _, target = split(recording["fwd_sampling_mask"][i], tuple(map(ord, f"{name}{forward['slice_no'][i]}")))
+        np.testing.assert_array_equal(target, recording[f"fwd_{kind}_target_mask"][i])
+
+
+@pytest.mark.parametrize("split", [GaussianSplit(0.3, 4), UniformSplit(0.3, (3, 5)), GaussianSplit(0.99, 2)])
+def test_a_partition_is_disjoint_complete_and_reproducible(split):
+    inputs, target = split(MASK, seed=(3, 4))
+    np.testing.assert_array_equal(inputs + target, MASK)
+    np.testing.assert_array_equal(split(MASK, seed=(3, 4))[1], target)
+    assert np.any(split(MASK, seed=(3, 5))[1] != target)
+    height, width = np.broadcast_to(split.window, 2)
+    window = inputs[19 - height // 2 :][:height, 16 - width // 2 :][:, :width]
+    assert window.shape == (height, width) and np.all(window == 1)
+    assert np.any(inputs) and np.any(target)
+
+
+def test_the_target_has_the_share_that_was_asked_for():
+    total, window = int(MASK.sum()), 16
+    assert GaussianSplit(0.3)(MASK, 0)[1].sum() == np.ceil(np.float32(total) * np.float32(0.3))
+    assert UniformSplit(0.3)(MASK, 0)[1].sum() == int(0.3 * (total - window))
+    assert GaussianSplit(0.999)(MASK, 0)[1].sum() == total - window  # no more are left
+    shares = {round(float(GaussianSplit()(MASK, seed)[1].sum() / total), 1) for seed in range(60)}
+    assert shares == {0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8}
+
+
+def test_the_gaussian_has_its_width_and_the_uniform_has_none():
+    everything, distance = np.ones((41, 61)), np.square(np.arange(61) - 30) + np.zeros((41, 1))
+
+    def width(split):
+        return np.sqrt(np.mean([distance[split(everything, seed)[1] > 0].mean() for seed in range(30)]))
+
+    assert width(GaussianSplit(0.01, 0, std_scale=7.0)) == pytest.approx(60 / 7, rel=0.1)
+    assert width(GaussianSplit(0.01, 0)) == pytest.approx(width(GaussianSplit(0.01, 0, compatible=True)), rel=0.1)
+    assert width(UniformSplit(0.01, 0)) == pytest.approx(61 / np.sqrt(12), rel=0.1)
+
+
+def test_several_partitions_of_one_mask_differ():
+    targets = [target for _, target in GaussianSplit(0.4).several(MASK, 3, seed=7)]
+    assert len({target.tobytes() for target in targets}) == 3
+    again = [target for _, target in GaussianSplit(0.4).several(MASK, 3, seed=7)]
+    np.testing.assert_array_equal(targets, again)
+    np.testing.assert_array_equal(GaussianSplit(0.4).several(MASK, 1, seed=7)[0][1], GaussianSplit(0.4)(MASK, 7)[1])
+    with pytest.raises(ValueError, match="must be >= 1, got 0"):
+        GaussianSplit(0.4).several(MASK, 0)
+
+
+def test_a_full_target_leaves_the_input_as_it_is():
+    inputs, target = FullTarget()(MASK, 0)
+    np.testing.assert_array_equal(inputs, MASK)
+    np.testing.assert_array_equal(target, np.ones((39, 33)))
+    assert not FullTarget.self_supervised and GaussianSplit.self_supervised
+    assert len(FullTarget().several(MASK, 3)) == 1
+
+
+@pytest.mark.parametrize("ratio", [0, 1, 1.5, -0.1, (0.5, 1.0), (), float("nan")])
+def test_a_ratio_outside_its_range_is_refused(ratio):
+    with pytest.raises(ValueError, match=r"`ratio` must be in \(0, 1\)"):
+        UniformSplit(ratio)
+
+
+def test_what_cannot_be_split_is_refused():
+    with pytest.raises(ValueError, match="`window` must be a whole number >= 0, or two, got -1"):
+        GaussianSplit(0.5, -1)
+    with pytest.raises(ValueError, match="`std_scale` must be > 0, got 0"):
+        GaussianSplit(0.5, std_scale=0)
+    for window in (12, 40):
+        with pytest.raises(ValueError, match=f"`window` {window} is larger than the fully sampled centre"):
+            GaussianSplit(0.5, window)(MASK)
+    target = GaussianSplit(0.5, 12, partial_window=True)(MASK, 0)[1]
+    assert not target[13:25, 10:22].any() and target.any()
+    center = np.zeros((15, 13))
+    center[5:9, 4:8] = 1
+    with pytest.raises(ValueError, match="needs samples outside the window of 4: of the mask's 16 samples 0 lie there"):
+        UniformSplit(0.5, 4)(center)
+    with pytest.raises(ValueError, match=r"needs a mask \(height, width\), got one of shape \(1, 15, 13\)"):
+        UniformSplit(0.5)(center[None])
+    with pytest.raises(ValueError, match="a target of 16 samples exceeds the 12 outside the window"):
+        GaussianSplit(0.9, 2, compatible=True)(center, 0)
+    with pytest.raises(ValueError, match="`compatible` needs a whole number or a tuple"):
+        GaussianSplit(0.5, 2, compatible=True)(center)
