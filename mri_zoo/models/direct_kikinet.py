@@ -50,8 +50,9 @@ class DirectKIKINet(ReconstructionModel):
         for i in range(self.num_iterations):
             if i > 0:
                 kspace = self.physics.forward(image, batch)
-            kspace = from_channels(apply_per_coil(self.kspace_network, to_channels(kspace[..., None])))[..., 0]
-            image = self.physics.adjoint(kspace, batch)
+            channels = to_channels(self.physics.kspace_as_seen(kspace)[..., None])
+            kspace = from_channels(apply_per_coil(self.kspace_network, channels))[..., 0]
+            image = self.physics.adjoint(self.physics.kspace_as_seen(kspace), batch)
             image = from_channels(self.image_network(to_channels(image[..., None])))[..., 0]
         return image
 

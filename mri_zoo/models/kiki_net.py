@@ -83,7 +83,8 @@ class KIKINet(ReconstructionModel):
         for i in range(self.num_cascades):
             if i > 0:
                 kspace = self._consistent(image, batch)
-            kspace = apply_per_coil(self.networks[2 * i], kspace[..., None])[..., 0]
+            kspace = apply_per_coil(self.networks[2 * i], self.physics.kspace_as_seen(kspace)[..., None])[..., 0]
+            kspace = self.physics.kspace_as_seen(kspace)
             yield kspace
             image = self.physics.combine_kspace(kspace, batch)
             image = self.networks[2 * i + 1](image[..., None])[..., 0]

@@ -78,17 +78,17 @@ class LPDNet(ReconstructionModel):
 
     def call(self, batch):
         """The reconstructed image, (batch, height, width) complex64."""
-        batch = self.physics.complete(batch)
+        batch, as_seen = self.physics.complete(batch), self.physics.kspace_as_seen
         measured = batch["kspace"]
         residual = self.physics.adjoint(measured, batch)
         primal = stack_images([residual] * self.num_primal)
-        dual = stack_images([measured] * self.num_dual) if self.dual_nets else None
+        dual = stack_images([as_seen(measured)] * self.num_dual) if self.dual_nets else None
         for i in range(self.num_iterations):
             network = 0 if self.shared else i
             if self.dual_nets:
                 dual = self._dual_step(network, primal, dual, batch)
                 read = range(self.num_dual if self.exchange == "all" else 1)
-                back_projected = [self.physics.adjoint(read_image(dual, j), batch) for j in read]
+                back_projected = [self.physics.adjoint(as_seen(read_image(dual, j)), batch) for j in read]
             else:
                 residual = residual - self.physics.normal(read_image(primal, 0), batch)
                 back_projected = [residual]
@@ -96,9 +96,10 @@ class LPDNet(ReconstructionModel):
         return read_image(primal, 0)
 
     def _dual_step(self, i, primal, dual, batch):
+        as_seen = self.physics.kspace_as_seen
         read = range(self.num_primal) if self.exchange == "all" else [1]
-        expected = [self.physics.forward(read_image(primal, j), batch) for j in read]
-        return apply_per_coil(self.dual_nets[i], stack_buffers(dual, *expected, batch["kspace"]))
+        expected = [as_seen(self.physics.forward(read_image(primal, j), batch)) for j in read]
+        return apply_per_coil(self.dual_nets[i], stack_buffers(dual, *expected, as_seen(batch["kspace"])))
 
     def get_config(self):
         """The constructor's arguments."""

@@ -50,17 +50,20 @@ class PrimalDualModel(ReconstructionModel):
         """The reconstructed image, (batch, height, width) complex64."""
         batch = self.physics.complete(batch)
         if self.refiner is not None and "sensitivity_maps" in batch:
-            batch = {**batch, "sensitivity_maps": self.refiner(batch["sensitivity_maps"])}
-        measured, adjoint = batch["kspace"], self.physics.adjoint(batch["kspace"], batch)
+            maps = self.physics.maps_as_seen(batch["sensitivity_maps"])
+            batch = {**batch, "sensitivity_maps": self.physics.maps_as_seen(self.refiner(maps))}
+        measured, as_seen = batch["kspace"], self.physics.kspace_as_seen
+        adjoint = self.physics.adjoint(measured, batch)
         primal, dual = self._first(adjoint, self.num_primal), None
         if self.dual_nets:
-            dual = self._first(measured, self.num_dual)
+            dual = self._first(as_seen(measured), self.num_dual)
         for i in range(self.num_iterations):
             image = read_buffer(primal, self.image_read)
             if self.dual_nets:
                 expected = self.physics.forward(image, batch)
-                dual = add(dual, apply_per_coil(self.dual_nets[i], stack_buffers(dual, expected, measured)))
-                back_projected = self.physics.adjoint(read_buffer(dual, 0), batch)
+                inputs = stack_buffers(dual, as_seen(expected), as_seen(measured))
+                dual = add(dual, apply_per_coil(self.dual_nets[i], inputs))
+                back_projected = self.physics.adjoint(as_seen(read_buffer(dual, 0)), batch)
             else:
                 back_projected = self.back_projected(image, adjoint, batch)
             primal = self.update_primal(i, primal, stack_buffers(primal, back_projected))

@@ -48,7 +48,7 @@ class RefinedMaps(ReconstructionModel):
         maps = batch["sensitivity_maps"] if "sensitivity_maps" in batch else self._estimate(batch)
         if maps.shape[1] == 1:
             return maps
-        refined = self.refiner(maps)
+        refined = self.physics.maps_as_seen(self.refiner(self.physics.maps_as_seen(maps)))
         return refined if maps.shape[1] else ops.where(ops.shape(maps)[1] == 1, maps, refined)
 
     def _estimate(self, batch):

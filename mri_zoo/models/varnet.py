@@ -105,7 +105,8 @@ class VarNet(ReconstructionModel):
             center = calibration_region(batch["mask"], even=True)
         else:
             center = low_frequency_lines(ops.shape(batch["mask"])[-1], self.num_low_frequencies)
-        return self.sensitivity(self.physics.coil_adjoint(scale(batch["kspace"], center), batch))
+        coils = self.physics.maps_as_seen(self.physics.coil_adjoint(scale(batch["kspace"], center), batch))
+        return self.physics.maps_as_seen(self.sensitivity(coils))
 
     def get_config(self):
         """The constructor's arguments."""

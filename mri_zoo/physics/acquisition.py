@@ -45,6 +45,14 @@ class Acquisition:
             maps = ops.where(one_coil, from_real(ops.ones_like(ops.real(maps))), maps)
         return {**batch, "sensitivity_maps": maps}
 
+    def kspace_as_seen(self, kspace):
+        """K-space as networks see it, and the inverse; only `Cartesian` may have another form than its own."""
+        return kspace
+
+    def maps_as_seen(self, maps):
+        """Sensitivity maps or coil images as networks see them, and the inverse."""
+        return maps
+
     @classmethod
     def from_config(cls, config):
         """The inverse of `get_config`."""

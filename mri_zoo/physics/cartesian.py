@@ -1,6 +1,7 @@
 """Cartesian acquisition: coil sensitivities, Fourier transform, sampling mask."""
 
 import keras
+from keras import ops
 
 from mri_zoo.physics.acquisition import Acquisition
 from mri_zoo.physics.coils import estimate_sensitivity_maps
@@ -24,6 +25,9 @@ class Cartesian(Acquisition):
     Args:
         dimensions: 2 or 3, the number of Fourier axes.
         center_fraction: low-frequency window of the estimated sensitivity maps.
+        alternating_signs: networks see k-space times (-1)^(row + column) and sensitivity maps likewise, as if the
+            Fourier transform of even sizes were not centred; so DIRECT trained for Calgary-Campinas. Batches, the
+            operators and images stay as they are.
 
     Raises:
         KeyError: if `mask` is missing.
@@ -31,12 +35,13 @@ class Cartesian(Acquisition):
     Reference: Pruessmann et al., MRM 42:952, 1999.
     """
 
-    def __init__(self, dimensions=2, center_fraction=0.08):
+    def __init__(self, dimensions=2, center_fraction=0.08, alternating_signs=False):
         if dimensions not in (2, 3):
             raise ValueError(f"`dimensions` must be 2 or 3, got {dimensions}.")
         if not 0 < center_fraction <= 1:
             raise ValueError(f"`center_fraction` must be in (0, 1], got {center_fraction}.")
         self.dimensions, self.center_fraction = dimensions, center_fraction
+        self.alternating_signs = alternating_signs
         self._fft, self._ifft = (fft2c, ifft2c) if dimensions == 2 else (fft3c, ifft3c)
 
     def coil_forward(self, coil_images, batch):
@@ -75,6 +80,24 @@ class Cartesian(Acquisition):
             raise ValueError("3-D multi-coil data needs `sensitivity_maps` in the batch.")
         return estimate_sensitivity_maps(batch["kspace"], self.center_fraction)
 
+    def kspace_as_seen(self, kspace):
+        """K-space (..., height, width) as networks see it, and the inverse."""
+        return self._alternate(kspace, from_center=False)
+
+    def maps_as_seen(self, maps):
+        """Sensitivity maps or coil images (..., height, width) as networks see them, and the inverse."""
+        return self._alternate(maps, from_center=True)
+
+    def _alternate(self, x, from_center):
+        # The plain transform of s k, s = 1 first, is that of fft2c times another s, which is 1 in the centre.
+        if not self.alternating_signs:
+            return x
+        sizes = ops.shape(x)[-self.dimensions :]
+        for i, n in enumerate(sizes):
+            signs = 1 - 2 * ((ops.arange(n) - (n // 2 if from_center else 0)) % 2)
+            x = scale(x, ops.reshape(signs, (-1, *[1] * (self.dimensions - 1 - i))))
+        return x
+
     def batch_spec(self, batch=None, coils=None, size=None):
         """Every key of a batch as a `KerasTensor`; None leaves an extent open, `size` is that of all Fourier axes."""
         space = (size,) * self.dimensions
@@ -89,4 +112,8 @@ class Cartesian(Acquisition):
 
     def get_config(self):
         """The constructor's arguments."""
-        return {"dimensions": self.dimensions, "center_fraction": self.center_fraction}
+        return {
+            "dimensions": self.dimensions,
+            "center_fraction": self.center_fraction,
+            "alternating_signs": self.alternating_signs,
+        }

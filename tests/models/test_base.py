@@ -4,154 +4,17 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers import acquire, relative_error
+from helpers import acquire
 from keras import ops
+from zoo import LEARNED, MODELS, create, deviation
 
 from mri_zoo.data.fourier import center_crop as center_crop_reference
-from mri_zoo.layers.convnet import ConvNet
-from mri_zoo.layers.direct import DilatedMWCNN, PReLUConvNet, TiedDIDN
-from mri_zoo.layers.mwcnn import MWCNN
-from mri_zoo.layers.resnet import PreActivationResNet, ScaledResNet
-from mri_zoo.models import (
-    CascadeNet,
-    DirectKIKINet,
-    DirectUNet,
-    FastMRIUNet,
-    KIKINet,
-    LPDNet,
-    MoDL,
-    PDNet,
-    ReconstructionModel,
-    RecurrentVarNet,
-    UNet,
-    VarNet,
-    XPDNet,
-    ZeroFilled,
-)
+from mri_zoo.models import ReconstructionModel, ZeroFilled
 from mri_zoo.models.base import center_crop, magnitude_like
 from mri_zoo.physics.cartesian import Cartesian
 
-# Small, and with no argument at its default.
-LEARNED = {
-    "cascade_net": (
-        CascadeNet,
-        {"num_cascades": 2, "num_convolutions": 1, "num_filters": 4, "soft_consistency": True},
-    ),
-    "kiki_net": (
-        KIKINet,
-        {"num_cascades": 3, "num_convolutions": 1, "num_filters": 4, "activation": "relu"},
-    ),
-    "kiki_net_end_to_end": (
-        KIKINet,
-        {"num_convolutions": 1, "num_filters": 4, "final_consistency": True, "soft_consistency": True},
-    ),
-    "direct_kikinet": (
-        DirectKIKINet,
-        {"num_iterations": 1, "image_network": PReLUConvNet(2, 4, 2), "kspace_network": TiedDIDN(2, 4, 1, 2)},
-    ),
-    "direct_unet": (
-        DirectUNet,
-        {"num_filters": 4, "num_pools": 2, "normalized": True, "residual": True, "combine_coils": True},
-    ),
-    "lpdnet": (
-        LPDNet,
-        {
-            "num_iterations": 2,
-            "num_primal": 2,
-            "num_dual": 1,
-            "primal_network": DilatedMWCNN(4, 4, 2, num_inputs=6, last_kernel_size=1),
-            "dual_network": PReLUConvNet(2, 4, 2, batch_norm=True),
-        },
-    ),
-    "lpdnet_all": (
-        LPDNet,
-        {
-            "num_iterations": 2,
-            "num_primal": 2,
-            "num_dual": 1,
-            "primal_network": PReLUConvNet(4, 4, 2),
-            "dual_network": False,
-            "exchange": "all",
-            "shared": False,
-        },
-    ),
-    "modl": (MoDL, {"num_iterations": 2, "network": PreActivationResNet(2, 4, 2), "num_steps": 1}),
-    "modl_conjgradnet": (
-        MoDL,
-        {
-            "num_iterations": 2,
-            "network": ScaledResNet(2, 4, 1, scale=1.0),
-            "shared": False,
-            "num_steps": 2,
-            "order": "network_between",
-            "start": "zeros",
-            "learned_scale": True,
-        },
-    ),
-    "recurrent_varnet": (
-        RecurrentVarNet,
-        {
-            "num_iterations": 2,
-            "num_filters": 4,
-            "num_layers": 2,
-            "initializer_filters": (4, 6),
-            "initializer_dilations": (2, 1),
-            "initializer_scales": 1,
-        },
-    ),
-    "recurrent_varnet_shared": (
-        RecurrentVarNet,
-        {"num_iterations": 2, "num_filters": 4, "num_layers": 1, "shared": True, "initializer_filters": None},
-    ),
-    "unet": (UNet, {"num_filters": (4, 6), "num_convolutions": 1, "crop": (14, 11), "penultimate_activation": None}),
-    "pdnet": (PDNet, {"num_iterations": 2, "num_primal": 3, "num_dual": 2, "num_filters": 4}),
-    "pdnet_primal_only": (
-        PDNet,
-        {"num_iterations": 2, "num_primal": 1, "num_filters": 4, "primal_only": True, "buffers": "adjoint"},
-    ),
-    "fastmri_unet": (FastMRIUNet, {"num_filters": 3, "num_pools": 2, "crop": (14, 11)}),
-    "varnet": (
-        VarNet,
-        {
-            "num_cascades": 2,
-            "num_filters": 3,
-            "num_pools": 1,
-            "sensitivity_filters": 2,
-            "sensitivity_pools": 1,
-            "num_low_frequencies": 4,
-        },
-    ),
-    "xpdnet": (
-        XPDNet,
-        {
-            "image_network": MWCNN(4, (6,), (1,), 1, 5),
-            "kspace_network": ConvNet(4, 4, 1),
-            "num_iterations": 2,
-            "num_primal": 2,
-            "num_dual": 2,
-            "pad_multiple": 8,
-            "refiner_filters": (3,),
-        },
-    ),
-    "xpdnet_primal_only": (
-        XPDNet,
-        {
-            "image_network": ConvNet(4, 6, 1),
-            "num_iterations": 2,
-            "num_primal": 2,
-            "residual": False,
-            "pad_multiple": 1,
-            "refiner_filters": None,
-        },
-    ),
-    "varnet_direct": (
-        VarNet,
-        {"num_cascades": 1, "num_filters": 3, "num_pools": 1, "sensitivity_filters": None, "normalized": False},
-    ),
-}
 # The first of each class, where a test takes long.
 TRAINED = list({model: name for name, (model, _) in reversed(LEARNED.items())}.values())
-MODELS = {**LEARNED, "zero_filled": (ZeroFilled, {})}
 # Variants of a class differ in what they compute, hardly in what Keras makes of them.
 MODELS_AND_SLOW_VARIANTS = [
     pytest.param(name, marks=[pytest.mark.slow] * (name in LEARNED and name not in TRAINED)) for name in MODELS
@@ -161,12 +24,6 @@ TRAINED_MOSTLY_SLOW = [
     pytest.param(name, marks=[pytest.mark.slow] * (name not in ("unet", "pdnet", "varnet"))) for name in TRAINED
 ]
 BASE_CLASS = ["unet", "pdnet", "zero_filled"]  # where the base class alone is tested
-
-
-def create(name, **options):
-    """A model whose 15 x 13 images have a window for the sensitivity maps."""
-    model_class, arguments = MODELS[name]
-    return model_class(**{"physics": Cartesian(center_fraction=0.4), **arguments, **options})
 
 
 @pytest.fixture(autouse=True)
@@ -194,11 +51,6 @@ def traces(model):
     return calls
 
 
-def deviation(name, found, expected):
-    """Relative error. VarNet's is of the magnitude: its phase is that of a sum over coils, and random ones cancel."""
-    return relative_error(*(np.abs(image) if name == "varnet" else image for image in (found, expected)))
-
-
 @pytest.mark.parametrize("name", MODELS)
 def test_predict_returns_the_complex_image(rng, name):
     model = create(name)
@@ -223,6 +75,32 @@ def test_sizes_and_coil_counts_vary_without_retracing(rng, name):
         del calls[before:]
     # One for fixed sizes, then sizes and coils become unknown, perhaps not at once.
     assert len(calls) <= 3
+
+
+class NotCentred(Cartesian):
+    """Plain transforms, with the zero frequency of k-space where it was: what DIRECT has for Calgary-Campinas."""
+
+    def __init__(self):
+        super().__init__()
+        self._fft = lambda x: tf.signal.fft2d(x) / np.sqrt(np.prod(x.shape[-2:]))
+        self._ifft = lambda x: tf.signal.ifft2d(x) * np.sqrt(np.prod(x.shape[-2:]))
+
+
+@pytest.mark.parametrize("name", MODELS_AND_SLOW_VARIANTS)
+def test_alternating_signs_equal_transforms_that_are_not_centred(rng, name):
+    row, column = np.ogrid[:14, :12]  # for which the two signs differ
+    signs = (1 - 2 * ((row + column) % 2)).astype("complex64")
+    batch, _ = acquire(rng, (14, 12), coils=3, maps=True)
+    plain = {**batch, "kspace": signs * batch["kspace"], "sensitivity_maps": -signs * batch["sensitivity_maps"]}
+    if name == "refined_maps":  # from the centre of k-space
+        del batch["sensitivity_maps"], plain["sensitivity_maps"]
+    model, reference = create(name, physics=Cartesian(alternating_signs=True)), create(name, physics=NotCentred())
+    expected, _ = reference(plain), model(batch)
+    model.set_weights(reference.get_weights())
+    assert deviation(name, model(batch), expected) < 1e-5
+    if name in ("kiki_net", "direct_kikinet", "lpdnet", "recurrent_varnet", "refined_maps", "xpdnet", "varnet"):
+        model.physics.alternating_signs = False
+        assert deviation(name, model(batch), expected) > 1e-3
 
 
 @pytest.mark.parametrize("name", BASE_CLASS)

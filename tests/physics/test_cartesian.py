@@ -6,6 +6,7 @@ from helpers import acquire, fft_reference, inner, random_complex, relative_erro
 
 from mri_zoo.physics.cartesian import Cartesian
 from mri_zoo.physics.coils import estimate_sensitivity_maps
+from mri_zoo.physics.fourier import ifft2c, ifft3c
 
 SIZES = [(8, 6), (9, 7), (8, 7), (4, 6, 5), (3, 5, 8)]
 
@@ -128,8 +129,24 @@ def test_bad_arguments_are_refused(arguments, message):
 
 
 def test_serialisation_keeps_the_arguments(rng):
-    physics = Cartesian(dimensions=3, center_fraction=0.2)
+    physics = Cartesian(dimensions=3, center_fraction=0.2, alternating_signs=True)
     copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(physics))
-    assert copy.get_config() == {"dimensions": 3, "center_fraction": 0.2}
+    assert copy.get_config() == {"dimensions": 3, "center_fraction": 0.2, "alternating_signs": True}
     batch, x = acquire(rng, (4, 6, 5))
     np.testing.assert_array_equal(copy.forward(x, batch), physics.forward(x, batch))
+
+
+@pytest.mark.parametrize("size", [(6, 8), (10, 8), (12, 4)])
+def test_alternating_signs_turn_centred_transforms_into_plain_ones(rng, size):
+    physics, kspace, image = Cartesian(alternating_signs=True), *random_complex(rng, (2, 3, 2, *size))
+    images = np.fft.ifft2(physics.kspace_as_seen(kspace), norm="ortho")
+    assert relative_error(physics.maps_as_seen(ifft2c(kspace)), images) < 1e-5
+    np.testing.assert_array_equal(physics.kspace_as_seen(np.ones(size, "complex64"))[0, :2], [1, -1])
+    np.testing.assert_array_equal(physics.maps_as_seen(physics.maps_as_seen(image)), image)
+    np.testing.assert_array_equal(Cartesian().kspace_as_seen(kspace), kspace)
+
+
+def test_alternating_signs_in_three_dimensions(rng):
+    physics, kspace = Cartesian(3, alternating_signs=True), random_complex(rng, (2, 4, 6, 8))
+    images = np.fft.ifftn(physics.kspace_as_seen(kspace), axes=(-3, -2, -1), norm="ortho")
+    assert relative_error(physics.maps_as_seen(ifft3c(kspace)), images) < 1e-5
