@@ -1,7 +1,6 @@
 """Download published checkpoints and make presets of them."""
 
 import contextlib
-import hashlib
 import importlib.util
 import os
 import shutil
@@ -14,6 +13,7 @@ from mri_zoo.data.sampling import mask_from_config
 from mri_zoo.data.volume import DataError
 from mri_zoo.presets.importers import find_architecture, import_preset
 from mri_zoo.presets.published import cache_folder, find_published
+from mri_zoo.presets.registry import sha256
 
 
 def download_preset(name, progress=None):
@@ -45,8 +45,7 @@ def download_preset(name, progress=None):
     with tempfile.TemporaryDirectory(prefix="downloading-", dir=folder) as scratch:
         path = Path(scratch) / PurePosixPath(url).name
         _fetch(url, path, name, progress)
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = sha256(path)
         if entry["sha256"] not in (None, digest):
             raise DataError(f"{url}: is not the expected file: SHA-256 {digest} instead of {entry['sha256']}.")
         origin = url

@@ -123,7 +123,7 @@ def load_preset(name):
     config = _read_json(folder / "config.json", ("architecture", "arguments", "scaling", "sampling"))
     metadata = _read_json(folder / "metadata.json", ("summary", "parameters", "sha256"))
     weights = folder / "model.weights.h5"
-    found = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else "no file"
+    found = sha256(weights) if weights.is_file() else "no file"
     if found != metadata["sha256"]:
         raise DataError(f"{weights} is damaged: expected SHA-256 {metadata['sha256']}, found {found}.")
     model = _model_from_config(config, folder)
@@ -155,10 +155,12 @@ def save_preset(folder, model, scaling, mask=None, metadata=None):
     writing = folder.with_name(folder.name + ".writing")
     shutil.rmtree(writing, ignore_errors=True)
     writing.mkdir(parents=True)
-    # A fresh model of the same weights has no optimizer to store along.
-    clean = type(model).from_config(model.get_config())
-    clean.build()
-    clean.set_weights(model.get_weights())
+    if model.compiled:  # a fresh model of the same weights has no optimizer to store along
+        clean = type(model).from_config(model.get_config())
+        clean.build()
+        clean.set_weights(model.get_weights())
+    else:
+        clean = model
     clean.save_weights(writing / "model.weights.h5")
     config = {
         "architecture": type(model).__name__,
@@ -166,7 +168,7 @@ def save_preset(folder, model, scaling, mask=None, metadata=None):
         "scaling": scaling_to_config(scaling),
         "sampling": mask_to_config(mask) if mask is not None else None,
     }
-    digest = hashlib.sha256((writing / "model.weights.h5").read_bytes()).hexdigest()
+    digest = sha256(writing / "model.weights.h5")
     metadata = {**(metadata or {}), "parameters": model.count_params(), "sha256": digest}
     (writing / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     (writing / "metadata.json").write_text(json.dumps(metadata, indent=1) + "\n")
@@ -178,6 +180,12 @@ def save_preset(folder, model, scaling, mask=None, metadata=None):
     os.replace(writing, folder)
     shutil.rmtree(old, ignore_errors=True)
     return folder
+
+
+def sha256(path):
+    """The SHA-256 of a file, which need not fit into memory."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def model_card(name, config, metadata):

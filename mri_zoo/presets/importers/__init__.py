@@ -1,14 +1,13 @@
 """Checkpoints of other codebases as models of the zoo: one file per source."""
 
 import difflib
-import hashlib
 import json
 from pathlib import Path
 
 from mri_zoo.data.volume import DataError
 from mri_zoo.presets.importers import deep_jsense, direct, fastmri, fastmri_reproducible_benchmark
 from mri_zoo.presets.importers.checkpoint import Checkpoint, assign
-from mri_zoo.presets.registry import save_preset
+from mri_zoo.presets.registry import save_preset, sha256
 
 SOURCES = {
     "deep-jsense": deep_jsense.ARCHITECTURES,
@@ -73,11 +72,9 @@ def import_preset(path, source, architecture, folder, config=None, mask=None, sc
         The model.
     """
     model = import_checkpoint(path, source, architecture, config)
-    with Path(path).open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     card = {
         "summary": f"{architecture} with weights of {source}",
-        "training": f"Imported from `{Path(path).name}` of {source} (SHA-256 `{digest}`).",
+        "training": f"Imported from `{Path(path).name}` of {source} (SHA-256 `{sha256(path)}`).",
         "licence": "That of the imported weights.",
         **(metadata or {}),
     }
