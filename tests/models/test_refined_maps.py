@@ -6,6 +6,7 @@ from helpers import acquire, fft_reference, relative_error
 from mri_zoo import import_checkpoint
 from mri_zoo.layers.convnet import apply_per_coil
 from mri_zoo.models import DirectUNet, RefinedMaps, ZeroFilled
+from mri_zoo.presets.importers.checkpoint import Checkpoint
 
 
 def test_published_number_of_parameters():
@@ -25,6 +26,36 @@ def test_equals_direct_with_its_network_for_the_maps(reference):
         batch["sensitivity_maps"] = io["sensitivity_map"]
         assert relative_error(model.sensitivity_maps(batch), io["supervised_eval_sensitivity_map"]) < 1e-5
         assert relative_error(np.abs(model(batch)), io["supervised_eval_output_image"]) < 1e-5
+
+
+def test_a_training_checkpoint_holds_the_networks_side_by_side(reference, tmp_path):
+    """With the optimizer's state and texts, read as tensors alone."""
+    torch = pytest.importorskip("torch")
+    folder, networks = reference / "pytorch" / "direct_jssl_engine_unet", {}
+    for name, array in Checkpoint(folder / "checkpoint.safetensors").arrays.items():
+        network, _, name = name.partition(".")
+        networks.setdefault(network, {})[name] = torch.from_numpy(array.copy())
+    assert set(networks) == {"model", "sensitivity_model"}
+    state = {
+        "state": {0: {"step": torch.tensor(7.0), "exp_avg": torch.ones(4, 2, 3, 3)}},
+        "param_groups": [{"lr": 0.1}],
+    }
+    others = {"optimizer": state, "lr_scheduler": {"milestones": [5], "gamma": 0.2}, "__version__": "2.1.0"}
+    torch.save({**networks, **others, "scaler": {"scale": torch.tensor(2.0)}}, tmp_path / "model_7.pt")
+    model = import_checkpoint(tmp_path / "model_7.pt", "direct", "UNet", {"residual": False, "combine_coils": True})
+    with np.load(folder / "io.npz") as io:
+        batch = {"kspace": io["masked_kspace"], "mask": io["sampling_mask"][..., 0].astype("float32")}
+        batch["sensitivity_maps"] = io["sensitivity_map"]
+        assert relative_error(np.abs(model(batch)), io["supervised_eval_output_image"]) < 1e-5
+
+
+def test_maps_alone_of_a_training_checkpoint_that_direct_wrote(reference):
+    pytest.importorskip("torch")
+    folder = reference / "pytorch" / "direct_jssl_engine_vsharp"
+    model = import_checkpoint(folder / "model_7.pt", "direct", "RefinedMaps")
+    with np.load(folder / "io.npz") as io:
+        found = model.sensitivity_maps({"sensitivity_maps": io["sensitivity_map"]})
+        assert relative_error(found, io["supervised_eval_sensitivity_map"]) < 1e-5
 
 
 @pytest.mark.parametrize("sigma", [None, 0.7])
