@@ -42,9 +42,9 @@ Output = Annotated[Path, typer.Option("-o", "--output", help="Folder for the res
 Models = Annotated[
     list[str], typer.Option("--model", help="Name of `mri-zoo models`, or a preset's folder. Repeatable.")
 ]
-MaskName = Annotated[
+SamplingName = Annotated[
     str | None,
-    typer.Option("--mask", help="random, equispaced, equispaced_fraction, magic, ...; the model's own by default."),
+    typer.Option("--sampling", help="random, equispaced_fraction, radial, spiral, ...; the model's own by default."),
 ]
 Acceleration = Annotated[
     float | None, typer.Option(help="How many times fewer samples; the model's own by default, or 4.")
@@ -83,7 +83,7 @@ def evaluate(
     model: Models,
     root: Annotated[Path | None, typer.Option(help="Folder of the volumes, or one file.")] = None,
     acceleration: Acceleration = None,
-    mask: MaskName = None,
+    sampling: SamplingName = None,
     center_fraction: CenterFraction = None,
     coils: Coils = 1,
     figures: Annotated[int, typer.Option(min=0, help="Number of figures.")] = 3,
@@ -99,12 +99,12 @@ def evaluate(
         raise ValueError(f"--dataset {dataset} {'needs' if root is None else 'takes no'} --root.")
     presets = _presets(model)
     sources = sources_of(dataset, root, coils)
-    if acceleration is None and all(preset.mask is None for preset in presets):
+    if acceleration is None and all(preset.sampling is None for preset in presets):
         acceleration = 4  # of fully sampled volumes, where no model says otherwise
-    chosen = _chosen_mask(presets, mask, acceleration, center_fraction)
+    chosen = _chosen_sampling(presets, sampling, acceleration, center_fraction)
     with _bar() as progress:
         result = evaluate(
-            presets, sources, output, mask=chosen, num_figures=figures, dataset=dataset.value, progress=progress
+            presets, sources, output, sampling=chosen, num_figures=figures, dataset=dataset.value, progress=progress
         )
     write_report(output / "report.html", [result], write_figures(output, result))
     _finish([result], output)
@@ -116,7 +116,7 @@ def reconstruct(
     model: Annotated[str, typer.Option(help="Name of `mri-zoo models`, or a preset's folder.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Image file: .h5, .nii, .nii.gz or .png.")],
     acceleration: Acceleration = None,
-    mask: MaskName = None,
+    sampling: SamplingName = None,
     center_fraction: CenterFraction = None,
     images: Annotated[
         str | None,
@@ -133,7 +133,7 @@ def reconstruct(
     from mri_zoo.evaluation.scan import reconstruct_file
 
     preset = _presets([model])[0]
-    chosen = _chosen_mask([preset], mask, acceleration, center_fraction)
+    chosen = _chosen_sampling([preset], sampling, acceleration, center_fraction)
     with _bar() as progress:
         line = reconstruct_file(preset, file, output, chosen, images, coils, progress)
     console.print(line, highlight=False, soft_wrap=True)
@@ -202,15 +202,15 @@ def import_weights(
         Path | None, typer.Option(help="JSON file of constructor arguments that the arrays do not tell.")
     ] = None,
     acceleration: Acceleration = None,
-    mask: MaskName = None,
+    sampling: SamplingName = None,
     center_fraction: CenterFraction = None,
 ):
-    """Make a preset of a foreign checkpoint; the mask options say what it was trained with."""
+    """Make a preset of a foreign checkpoint; the sampling options say what it was trained with."""
     _start()
     from mri_zoo.presets.importers import import_preset
 
-    preset_mask = _chosen_mask([], mask, acceleration, center_fraction)
-    model = import_preset(file, source, architecture, output, config, preset_mask)
+    chosen = _chosen_sampling([], sampling, acceleration, center_fraction)
+    model = import_preset(file, source, architecture, output, config, chosen)
     line = f"{type(model).__name__}, {model.count_params():,} parameters: preset {output}"
     console.print(line, highlight=False, soft_wrap=True)
 
@@ -251,16 +251,20 @@ def _presets(names):
     return [load_preset(name) for name in dict.fromkeys(names)]
 
 
-def _chosen_mask(presets, name, acceleration, center_fraction):
-    """The mask that the options ask for, or None where they ask for nothing."""
-    from mri_zoo.data.sampling import get_mask, mask_to_config
+def _chosen_sampling(presets, name, acceleration, center_fraction):
+    """The sampling that the options ask for, or None where they ask for nothing; trajectories keep the model's size."""
+    from mri_zoo.data.sampling import TRAJECTORIES, get_sampling, sampling_to_config
 
     if name is None and acceleration is None and center_fraction is None:
         return None
-    own = next((mask_to_config(preset.mask) for preset in presets if preset.mask is not None), {})
-    if acceleration is None:
-        acceleration = own.get("acceleration", 4)
-    return get_mask(name or own.get("name", "random"), acceleration, center_fraction)
+    own = next((sampling_to_config(preset.sampling) for preset in presets if preset.sampling is not None), {})
+    name, acceleration = name or own.get("name", "random"), acceleration or own.get("acceleration", 4)
+    options = {} if center_fraction is None else {"center_fraction": center_fraction}
+    if name == own.get("name") and name in TRAJECTORIES:
+        return get_sampling(**{**own, **options, "acceleration": acceleration})
+    if name in TRAJECTORIES and len(own.get("image_size") or ()) == TRAJECTORIES[name].dimensions:
+        options["image_size"] = own["image_size"]
+    return get_sampling(name, acceleration, **options)
 
 
 def _finish(results, output):

@@ -84,7 +84,7 @@ def test_evaluate_writes_its_files(run, tmp_path):
     output = tmp_path / "results"
     code, out, _ = run(
         *("evaluate", "--dataset", "fastmri", "--root", tmp_path, "--model", "zero-filled"),
-        *("--acceleration", 4, "--mask", "equispaced", "-o", output),
+        *("--acceleration", 4, "--sampling", "equispaced", "-o", output),
     )
     assert code == 0 and "zero-filled" in out
     with open(output / "volumes.csv") as file:
@@ -206,7 +206,7 @@ def bad_inputs():
         "no root": (evaluate, "--dataset fastmri needs --root"),
         "unknown model": ((*reconstruct[:3], "zero-fill", *reconstruct[4:]), "did you mean 'zero-filled'"),
         "acceleration below 1": ((*reconstruct, "--acceleration", "0.5"), "`acceleration` must be >= 1, got 0.5"),
-        "unknown mask": ((*reconstruct, "--acceleration", "4", "--mask", "randm"), "did you mean 'random'"),
+        "unknown sampling": ((*reconstruct, "--acceleration", "4", "--sampling", "randm"), "did you mean 'random'"),
         "no central line": ((*reconstruct, "--acceleration", "4", "--center-fraction", "0.001"), "line"),
         "unknown format": ((*reconstruct[:-1], "{tmp}/o.jpg"), "o.jpg: the name must end in one of .h5"),
         "output folder missing": ((*reconstruct[:-1], "{tmp}/no/o.h5"), "no/"),

@@ -15,7 +15,7 @@ _HOMES = {
         "MagicMask",
         "PoissonDiscMask",
         "RandomMask",
-        "get_mask",
+        "get_sampling",
     ),
     "trajectories": (
         "Radial3DTrajectory",

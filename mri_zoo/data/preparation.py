@@ -1,11 +1,14 @@
 """From one slice of a volume to a model's input and target, in NumPy."""
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
 
 from mri_zoo.data.fourier import center_crop, fft2c, ifft2c, root_sum_of_squares
+from mri_zoo.data.noncartesian import NUM_CACHED, Encoding, make_encoding, measure_slice, scale_samples
+from mri_zoo.data.trajectories import SamplingTrajectory
 from mri_zoo.data.volume import DataError
 
 
@@ -15,8 +18,8 @@ class ConstantScaling:
 
     factor: float = 1.0
 
-    def __call__(self, kspace):
-        """The factor, whatever the k-space (coil, height, width)."""
+    def __call__(self, kspace, adjoint=ifft2c):
+        """The factor, whatever the k-space."""
         return self.factor
 
 
@@ -29,14 +32,18 @@ class PercentileScaling:
 
     percentile: float = 99.0
 
-    def __call__(self, kspace):
-        """The factor for one slice's undersampled k-space (coil, height, width); 1 for an empty slice.
+    def __call__(self, kspace, adjoint=ifft2c):
+        """The factor for one slice's undersampled k-space; 1 for an empty slice.
+
+        Args:
+            kspace: (coil, height, width), or (coil, samples) off the Cartesian grid.
+            adjoint: function from it to coil images.
 
         Raises:
             DataError: if the samples are so large that the squares of single precision overflow.
         """
         with np.errstate(over="ignore", invalid="ignore"):
-            level = np.percentile(root_sum_of_squares(ifft2c(kspace)), self.percentile)
+            level = np.percentile(root_sum_of_squares(adjoint(kspace), axis=0), self.percentile)
         if not np.isfinite(level):
             raise DataError(f"samples up to {np.abs(kspace).max():.1g} are too large for single precision.")
         return float(1 / level) if level > 0 else 1.0
@@ -51,8 +58,8 @@ class KSpacePercentileScaling:
 
     percentile: float = 99.0
 
-    def __call__(self, kspace):
-        """The factor for one slice's undersampled k-space (coil, height, width); 1 for an empty slice."""
+    def __call__(self, kspace, adjoint=ifft2c):
+        """The factor for one slice's undersampled k-space (coil, ...); 1 for an empty slice."""
         magnitudes = np.abs(kspace).ravel()
         above = int((1 - self.percentile / 100) * magnitudes.size)
         level = np.partition(magnitudes, -1 - above)[-1 - above]
@@ -78,13 +85,49 @@ def scaling_from_config(config):
     return SCALINGS[arguments.pop("name")](**arguments)
 
 
+def draw_sampling(sampling, info, seed=None, padding=None):
+    """What a volume is sampled with: its own mask or trajectory where it was measured so, else that of `sampling`.
+
+    Args:
+        sampling: a mask or trajectory, or None.
+        info: the `VolumeInfo`.
+        seed: of the mask.
+        padding: of the mask, see `SamplingMask`.
+
+    Returns:
+        A mask (1 or height, width) float32 or an `Encoding`; None for a fully sampled volume without a sampling.
+
+    Raises:
+        DataError: if a volume's own trajectory cannot be used.
+        ValueError: if the sampling does not fit the volume's size.
+    """
+    if info.mask is not None:
+        return info.mask
+    if info.trajectory is not None:
+        try:
+            return make_encoding(info.trajectory, info.image_size, info.density)
+        except ValueError as error:
+            raise DataError(f"{info.name}: {error}") from error
+    if isinstance(sampling, SamplingTrajectory):
+        own = (info.height, info.width) if sampling.dimensions == 2 else (info.num_slices, info.height, info.width)
+        size = sampling.image_size or own
+        return make_encoding(_trajectory(sampling, size), size)
+    return sampling and sampling(info.height, info.width, seed=seed, padding=padding)
+
+
+@functools.lru_cache(maxsize=NUM_CACHED)
+def _trajectory(sampling, size):
+    return sampling(size)
+
+
 def prepare_slice(kspace, target, mask, scaling, crop=None):
     """Undersample and scale one slice.
 
     Args:
-        kspace: (coil, height, width) complex64.
+        kspace: (coil, height, width) complex64; (coil, samples) where it was measured along a trajectory; (slice, coil,
+            height, width) for a three-dimensional encoding.
         target: (target height, target width) float32 reference, or None for inference.
-        mask: (1 or height, width) float32, 1 where sampled.
+        mask: (1 or height, width) float32, 1 where sampled, or an `Encoding`: see `measure_slice`.
         scaling: rule that gives the factor for an undersampled k-space.
         crop: (height, width) of the target; it is centre-cropped where it is larger.
 
@@ -96,6 +139,11 @@ def prepare_slice(kspace, target, mask, scaling, crop=None):
     Raises:
         ValueError: if the mask does not fit the k-space.
     """
+    if isinstance(mask, Encoding):
+        if kspace.ndim == 2:
+            inputs, factor = scale_samples(kspace, mask, scaling)
+            return inputs, None if target is None else target * np.float32(factor), factor
+        return measure_slice(kspace, target, mask, scaling, crop)
     if mask.ndim != 2 or mask.shape[1] != kspace.shape[-1] or mask.shape[0] not in (1, kspace.shape[-2]):
         raise ValueError(
             f"A mask of shape {mask.shape} does not fit k-space of {kspace.shape[-2:]}: expected (1 or height, width)."
@@ -119,7 +167,7 @@ def reference_image(volume, index):
     """
     if volume.target is not None:
         return volume.target[index]
-    if volume.info.mask is not None:
+    if volume.info.mask is not None or volume.info.trajectory is not None:
         raise DataError(f"{volume.info.name}: undersampled and without a reference image, so nothing to compare with.")
     return root_sum_of_squares(ifft2c(volume.kspace[index]))
 

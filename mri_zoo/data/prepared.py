@@ -1,5 +1,6 @@
 """Pipeline output stored as plain arrays, so that machines without TensorFlow can train on it."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -8,13 +9,15 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from mri_zoo.data.noncartesian import SHARED
 from mri_zoo.data.volume import DataError
 
 
 def write_batches(dataset, folder, description=None):
     """Store the batches of a dataset as ``batch-00000.npz`` and so on.
 
-    The folder appears complete, with its ``batches.json``, or not at all.
+    An array that many batches share, such as a trajectory, is stored once, as ``shared-00000.npy``; a batch then holds
+    this name in its place. The folder appears complete, with its ``batches.json``, or not at all.
 
     Args:
         dataset: iterable of (dict of arrays, target).
@@ -34,9 +37,15 @@ def write_batches(dataset, folder, description=None):
     shutil.rmtree(writing, ignore_errors=True)
     writing.mkdir(parents=True)
     try:
-        count = 0
+        count, shared = 0, {}
         for inputs, target in dataset:
             arrays = {key: np.asarray(value) for key, value in inputs.items()}
+            for key in arrays.keys() & set(SHARED):
+                digest = hashlib.sha256(np.ascontiguousarray(arrays[key])).digest(), arrays[key].shape
+                if digest not in shared:
+                    shared[digest] = f"shared-{len(shared):05d}.npy"
+                    np.save(writing / shared[digest], arrays[key])
+                arrays[key] = np.asarray(shared[digest])
             np.savez(writing / _name(count), target=np.asarray(target), **arrays)
             count += 1
         (writing / "batches.json").write_text(json.dumps({"batches": count, "description": description}, indent=1))
@@ -79,13 +88,22 @@ class PreparedBatches(keras.utils.PyDataset):
     def __getitem__(self, index):
         """(dict of arrays, target) of one batch."""
         with np.load(self.folder / _name(self._order[index]), allow_pickle=False) as arrays:
-            batch = dict(arrays)
+            batch = {key: self._shared(array) for key, array in arrays.items()}
         return batch, batch.pop("target")
 
     def on_epoch_end(self):
         """Shuffle anew."""
         self.epoch += 1
         self._order = self._shuffled()
+
+    def _shared(self, array):
+        """The array that a batch names, or the one that it holds."""
+        if array.dtype.kind != "U":
+            return array
+        path = self.folder / Path(array.item()).name
+        if not path.is_file():
+            raise DataError(f"{path} is missing: batches of {self.folder} need it.")
+        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
 
     def _shuffled(self):
         if self.shuffle_seed is None:

@@ -1,4 +1,4 @@
-"""Sampling masks: which samples of Cartesian k-space are acquired.
+"""Sampling masks: which samples of Cartesian k-space are acquired; and trajectories by name.
 
 A mask is a small immutable object. Called with a size and a seed it draws an array, 1 where sampled::
 
@@ -20,6 +20,8 @@ from typing import ClassVar
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 from scipy.spatial import KDTree
+
+from mri_zoo.data.trajectories import TRAJECTORIES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -412,35 +414,43 @@ MASKS = {
 }
 
 
-def get_mask(name, acceleration, center_fraction=None, **arguments):
-    """The mask of this name.
+SAMPLINGS = {**MASKS, **TRAJECTORIES}
+
+
+def get_sampling(name, *arguments, **named_arguments):
+    """The mask or trajectory of this name.
 
     Args:
-        name: a key of `MASKS`.
-        acceleration: see `SamplingMask`.
-        center_fraction: see `SamplingMask`.
-        **arguments: further arguments of the class, for example ``offset``.
+        name: a key of `MASKS` or `TRAJECTORIES`.
+        *arguments: of its class, first the acceleration; see `SamplingMask` and `SamplingTrajectory`.
+        **named_arguments: of its class, for example ``offset``.
 
     Raises:
-        ValueError: if there is no mask of this name; the message suggests the nearest one.
+        ValueError: if there is none of this name (the message suggests the nearest one), or it has no such argument.
     """
-    if name not in MASKS:
-        nearest = difflib.get_close_matches(str(name), MASKS, n=1, cutoff=0)[0]
-        raise ValueError(f"no mask is called {name!r}; did you mean {nearest!r}? There are: {', '.join(MASKS)}.")
-    return MASKS[name](acceleration, center_fraction, **arguments)
+    if name not in SAMPLINGS:
+        nearest = difflib.get_close_matches(str(name), SAMPLINGS, n=1, cutoff=0)[0]
+        raise ValueError(
+            f"no sampling is called {name!r}; did you mean {nearest!r}? There are: {', '.join(SAMPLINGS)}."
+        )
+    fields = [field.name for field in dataclasses.fields(SAMPLINGS[name])]
+    for argument in named_arguments:
+        if argument not in fields:
+            raise ValueError(f"the sampling {name!r} has no `{argument}`, only {', '.join(fields)}.")
+    return SAMPLINGS[name](*arguments, **named_arguments)
 
 
-def mask_to_config(mask):
-    """A dict of plain values, fit for JSON, from which `mask_from_config` makes an equal mask."""
-    names = {cls: name for name, cls in MASKS.items()}
-    if type(mask) not in names:
-        raise ValueError(f"only masks of `MASKS` can be stored, got {type(mask).__name__}.")
-    return {"name": names[type(mask)], **dataclasses.asdict(mask)}
+def sampling_to_config(sampling):
+    """A dict of plain values, fit for JSON, from which `sampling_from_config` makes an equal mask or trajectory."""
+    names = {cls: name for name, cls in SAMPLINGS.items()}
+    if type(sampling) not in names:
+        raise ValueError(f"only `MASKS` and `TRAJECTORIES` can be stored, got {type(sampling).__name__}.")
+    return {"name": names[type(sampling)], **dataclasses.asdict(sampling)}
 
 
-def mask_from_config(config):
-    """The mask that `mask_to_config` stored."""
-    return get_mask(**config)
+def sampling_from_config(config):
+    """The mask or trajectory that `sampling_to_config` stored."""
+    return get_sampling(**config)
 
 
 def seed_from_name(name):
@@ -453,7 +463,9 @@ def seed_from_name(name):
 
 
 def effective_acceleration(mask):
-    """How many times fewer samples the drawn mask array has than the full grid."""
+    """How many times fewer samples a drawn mask array, or an `Encoding`, has than the full grid."""
+    if hasattr(mask, "acceleration"):
+        return mask.acceleration
     mask = np.asarray(mask)
     if not mask.any():
         raise ValueError("the mask samples nothing.")

@@ -24,6 +24,10 @@ class VolumeInfo:
         padding: first and one-past-last acquired column of the width, (0, width) where nothing was padded.
         maximum: the stored maximum of the reference (fastMRI's attribute `max`), or None.
         norm: the stored 2-norm of the reference (fastMRI's attribute `norm`), or None.
+        trajectory: (samples, 2 or 3) float32, radians per pixel in [-pi, pi), for a volume measured off the Cartesian
+            grid; `height` and `width` are then those of the image that it means.
+        density: (samples,) float32 compensation that came with the trajectory, or None.
+        depth: of the image, where the trajectory is three-dimensional: what is read as one slice is then a volume.
     """
 
     name: str
@@ -38,10 +42,18 @@ class VolumeInfo:
     padding: tuple[int, int] | None = None
     maximum: float | None = None
     norm: float | None = None
+    trajectory: np.ndarray | None = None
+    density: np.ndarray | None = None
+    depth: int | None = None
 
     def __post_init__(self):
         if self.padding is None:
             object.__setattr__(self, "padding", (0, self.width))
+
+    @property
+    def image_size(self):
+        """(height, width), with the depth before them where there is one."""
+        return (self.height, self.width) if self.depth is None else (self.depth, self.height, self.width)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +63,8 @@ class Volume:
     Attributes:
         info: the whole volume's description.
         slices: the indices of the slices that are here.
-        kspace: (slice, coil, height, width) complex64, centred orthonormal Fourier transform of the coil images.
+        kspace: (slice, coil, height, width) complex64, centred orthonormal Fourier transform of the coil images;
+            (slice, coil, samples) where the volume has a trajectory.
         target: (slice, target height, target width) float32 reference magnitude, or None.
     """
 

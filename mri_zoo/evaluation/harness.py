@@ -13,7 +13,8 @@ import numpy as np
 
 from mri_zoo.data.files import open_volume
 from mri_zoo.data.fourier import center_crop
-from mri_zoo.data.preparation import reference_image
+from mri_zoo.data.noncartesian import Encoding
+from mri_zoo.data.preparation import draw_sampling, reference_image
 from mri_zoo.data.sampling import effective_acceleration, seed_from_name
 from mri_zoo.data.volume import DataError
 from mri_zoo.evaluation.reconstruction import reconstruct
@@ -35,7 +36,7 @@ class Row:
         nmse, psnr, ssim: of the whole volume, as fastMRI defines them; `psnr` in dB.
         seconds: to reconstruct the volume, without reading it and without compiling the model.
         num_slices: of the volume; None in a row that was read from a file.
-        acceleration: samples of the full grid for each one of the mask; None in a row that was read from a file.
+        acceleration: pixels for each sample; None in a row that was read from a file.
     """
 
     volume: str
@@ -66,7 +67,7 @@ class Example:
         slice, num_slices: index of the slice, and how many there are.
         reference: (height, width) float32 magnitude.
         images: by model, (height, width) float32 magnitude.
-        masks: by model, (1 or k-space height, k-space width) float32.
+        sampled: by model, its mask (1 or k-space height, k-space width) float32, or its `Encoding`.
     """
 
     volume: str
@@ -75,7 +76,7 @@ class Example:
     num_slices: int
     reference: np.ndarray
     images: dict[str, np.ndarray]
-    masks: dict[str, np.ndarray]
+    sampled: dict[str, object]
 
 
 @dataclasses.dataclass
@@ -85,7 +86,7 @@ class Evaluation:
     Attributes:
         dataset: its name, for headings.
         presets: the models, in the order of all tables.
-        masks: by model, the sampling of fully sampled volumes, None without one.
+        samplings: by model, the mask or trajectory of fully sampled volumes, None without one.
         rows: one for each model and volume; a volume has the rows of all models or none.
         failures: the volumes without rows.
         examples: for figures, the first volume of each contrast, up to a number.
@@ -93,14 +94,14 @@ class Evaluation:
 
     dataset: str
     presets: list
-    masks: dict
+    samplings: dict
     rows: list[Row] = dataclasses.field(default_factory=list)
     failures: list[Failure] = dataclasses.field(default_factory=list)
     examples: list[Example] = dataclasses.field(default_factory=list)
 
 
 def evaluate(
-    presets, sources, output, *, mask=None, crop=None, batch_size=1, num_figures=3, dataset="volumes", progress=None
+    presets, sources, output, *, sampling=None, crop=None, batch_size=1, num_figures=3, dataset="volumes", progress=None
 ):
     """Judge models on volumes, and write ``volumes.csv`` and ``table.md``.
 
@@ -112,12 +113,12 @@ def evaluate(
     end. An interrupted run so leaves the rows that it had, and the results of an earlier one as they were.
 
     Args:
-        presets: the models: each has a unique `name`, `model`, `scaling` and `mask`.
+        presets: the models: each has a unique `name`, `model`, `scaling` and `sampling`.
         sources: `VolumeSource`s, or paths, which are opened one at a time.
         output: folder of the results, made where it does not exist.
-        mask: a mask of `mri_zoo.data.sampling` for all models; by default each model's own, and for a model without
-            one that of the first which has one. It is seeded by the volume's name, as in fastMRI. Volumes that were
-            measured undersampled keep their mask, and need a stored reference.
+        sampling: a mask or trajectory for all models; by default each model's own, and for a model without one that
+            of the first which has one. Masks are seeded by the volume's name, as in fastMRI. Volumes that were
+            measured undersampled keep their mask or trajectory, and need a stored reference.
         crop: references are centre-cropped to this (height, width) where they are larger, and images to them.
         batch_size: slices at a time.
         num_figures: how many examples to keep.
@@ -140,9 +141,9 @@ def evaluate(
     for preset in presets:
         if not preset.model.built:
             preset.model.build()
-    default = next((preset.mask for preset in presets if preset.mask is not None), None)
-    masks = {preset.name: mask or preset.mask or default for preset in presets}
-    judge, result = _Judge(presets, masks, crop, batch_size), Evaluation(dataset, presets, masks)
+    default = next((preset.sampling for preset in presets if preset.sampling is not None), None)
+    samplings = {preset.name: sampling or preset.sampling or default for preset in presets}
+    judge, result = _Judge(presets, samplings, crop, batch_size), Evaluation(dataset, presets, samplings)
     total = len(sources) * len(presets)
     progress = progress or (lambda done, total, text: None)
     with _growing_csv(output / "volumes.csv") as append:
@@ -194,8 +195,8 @@ def replacing(path):
 class _Judge:
     """Has all models reconstruct one volume, and keeps nothing of it."""
 
-    def __init__(self, presets, masks, crop, batch_size):
-        self.presets, self.masks, self.crop, self.batch_size = presets, masks, crop, batch_size
+    def __init__(self, presets, samplings, crop, batch_size):
+        self.presets, self.samplings, self.crop, self.batch_size = presets, samplings, crop, batch_size
         self._warm = set()
 
     def __call__(self, source, name, progress):
@@ -207,21 +208,21 @@ class _Judge:
         middle = len(reference) // 2
         if not reference[middle].any():
             middle = int(np.argmax(reference.sum(axis=(1, 2))))
-        rows, images, masks = [], {}, {}
+        rows, images, used = [], {}, {}
         for i, preset in enumerate(self.presets):
             progress(i, f"{name}: {preset.name}")
-            mask = masks[preset.name] = self._draw_mask(preset, info)
+            sampled = used[preset.name] = self._draw(preset, info)
             try:
-                image, seconds = self._reconstruct(preset, volume, mask)
+                image, seconds = self._reconstruct(preset, volume, sampled)
                 image = center_crop(np.abs(image), reference.shape[-2:])
                 quality = [metric(reference, image) for metric in (nmse, psnr, ssim)]
             except Exception as error:
                 raise DataError(f"{info.name}: {preset.name} failed: {_reason(error)}") from error
-            acceleration = effective_acceleration(mask)
+            acceleration = effective_acceleration(sampled)
             rows.append(Row(name, info.contrast, preset.name, *quality, seconds, len(image), acceleration))
             images[preset.name] = image[middle].copy()
         index, reference = volume.slices[middle], reference[middle].copy()
-        return rows, Example(name, info.contrast, index, info.num_slices, reference, images, masks)
+        return rows, Example(name, info.contrast, index, info.num_slices, reference, images, used)
 
     def _reference(self, volume):
         """(slice, height, width) magnitude, cropped."""
@@ -231,23 +232,22 @@ class _Judge:
         _require_finite(reference, f"{volume.info.name}: the reference image")
         return reference
 
-    def _draw_mask(self, preset, info):
-        if info.mask is not None:
-            return info.mask
-        mask = self.masks[preset.name]
-        if mask is None:
-            raise DataError(f"{info.name}: is fully sampled, and there is no mask to undersample it with.")
-        return mask(info.height, info.width, seed=seed_from_name(info.name), padding=info.padding)
+    def _draw(self, preset, info):
+        sampled = draw_sampling(self.samplings[preset.name], info, seed_from_name(info.name), info.padding)
+        if sampled is None:
+            raise DataError(f"{info.name}: is fully sampled, and there is no mask or trajectory to undersample it.")
+        return sampled
 
-    def _reconstruct(self, preset, volume, mask):
+    def _reconstruct(self, preset, volume, sampled):
         """The image and its seconds; a first batch of each shape goes ahead, as it may compile the model."""
-        signature = preset.name, volume.kspace[: self.batch_size].shape, mask.shape
+        whole = isinstance(sampled, Encoding) and len(sampled.size) == 3
+        first = volume if whole else dataclasses.replace(volume, kspace=volume.kspace[: self.batch_size])
+        signature = preset.name, first.kspace.shape, getattr(sampled, "trajectory", sampled).shape
         if signature not in self._warm:
-            first = dataclasses.replace(volume, kspace=volume.kspace[: self.batch_size])
-            reconstruct(preset, first, mask, self.batch_size)
+            reconstruct(preset, first, sampled, self.batch_size)
             self._warm.add(signature)
         start = time.perf_counter()
-        image = reconstruct(preset, volume, mask, self.batch_size)
+        image = reconstruct(preset, volume, sampled, self.batch_size)
         return image, time.perf_counter() - start
 
 

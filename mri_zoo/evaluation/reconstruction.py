@@ -2,11 +2,12 @@
 
 import numpy as np
 
+from mri_zoo.data.noncartesian import SHARED, Encoding, on_scan
 from mri_zoo.data.preparation import prepare_slice
 from mri_zoo.data.volume import DataError
 
 
-def reconstruct(preset, volume, mask, batch_size=1):
+def reconstruct(preset, volume, sampled, batch_size=1):
     """Reconstruct all slices of a volume.
 
     Each slice is masked and scaled as in training, and its image scaled back. Volumes of varying sizes cost little on
@@ -16,27 +17,47 @@ def reconstruct(preset, volume, mask, batch_size=1):
     Args:
         preset: has a `model` and the `scaling` rule of its k-space.
         volume: the `Volume`; a slice is masked here, so samples outside the mask do not matter.
-        mask: (1 or height, width) float32, 1 where sampled.
+        sampled: of `draw_sampling`: a mask (1 or height, width) float32, 1 where sampled, or an `Encoding`.
         batch_size: slices at a time. The last batch is filled up with its last slice: all batches have one shape.
 
     Returns:
         (slice, image height, image width) complex64 in the units of the volume.
 
     Raises:
-        ValueError: if the mask does not fit the k-space or `batch_size` is below 1.
+        ValueError: if the sampling does not fit the k-space or the model, or `batch_size` is below 1.
         DataError: if the volume has no slices.
     """
     if batch_size < 1:
         raise ValueError(f"`batch_size` must be >= 1, got {batch_size}.")
-    count = len(volume.kspace)
+    trajectory = isinstance(sampled, Encoding)
+    if trajectory != ("trajectory" in preset.model.physics.batch_spec()):
+        found, wanted = ("a trajectory", "a mask") if trajectory else ("a mask", "a trajectory")
+        raise ValueError(f"{preset.name} needs k-space that was sampled with {wanted}, this was with {found}.")
+    measured = volume.info.trajectory is not None
+    # Of a three-dimensional acquisition all slices are one example.
+    kspace = volume.kspace[None] if trajectory and not measured and len(sampled.size) == 3 else volume.kspace
+    count = len(kspace)
     if count == 0:
         raise DataError(f"{volume.info.name}: no slices to reconstruct.")
     batch_size = min(batch_size, count)
     images = []
     for first in range(0, count, batch_size):
         positions = np.minimum(np.arange(first, first + batch_size), count - 1)
-        slices = [prepare_slice(volume.kspace[i], None, mask, preset.scaling) for i in positions]
-        batch = {key: np.stack([inputs[key] for inputs, _, _ in slices]) for key in slices[0][0]}
+        slices = [prepare_slice(kspace[i], None, sampled, preset.scaling) for i in positions]
+        batch = {key: _stacked(key, [inputs[key] for inputs, _, _ in slices]) for key in slices[0][0]}
         factors = np.array([factor for _, _, factor in slices], np.float32)
-        images.append(preset.model.predict_on_batch(batch) / factors[:, None, None])
-    return np.concatenate(images)[:count]
+        image = preset.model.predict_on_batch(batch)
+        images.append(image / factors.reshape(-1, *[1] * (image.ndim - 1)))
+    images = np.concatenate(images)[:count]
+    if images.ndim == 4:
+        images = images[0]
+    return on_scan(images, _extent(volume)[-len(sampled.size) :]) if trajectory and not measured else images
+
+
+def _stacked(key, arrays):
+    """With a batch axis, of extent 1 where all slices share an array."""
+    return arrays[0][None] if key in SHARED else np.stack(arrays)
+
+
+def _extent(volume):
+    return len(volume.kspace), *volume.kspace.shape[-2:]

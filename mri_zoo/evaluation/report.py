@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from mri_zoo.data.noncartesian import Encoding
 from mri_zoo.data.sampling import effective_acceleration
 from mri_zoo.evaluation.harness import replacing
 from mri_zoo.evaluation.tables import HEADINGS, facts, groups, methods, table_cells
@@ -69,10 +70,10 @@ def write_figures(folder, result):
 
 
 def write_figure(path, example):
-    """Draw one slice: the reference and each model's image, below them the mask and the errors on one scale.
+    """Draw one slice: the reference and each model's image, below them the sampling and the errors on one scale.
 
     All images share one grey scale, and all errors, which are in per cent of the reference's maximum, share another.
-    PSNR and SSIM are of this slice alone. Where models had different masks, a third row shows them.
+    PSNR and SSIM are of this slice alone. Where models had different samplings, a third row shows them.
 
     Args:
         path: of the file; its extension is the format, for example ``.png``.
@@ -83,9 +84,9 @@ def write_figure(path, example):
     """
     path, reference, names = Path(path), example.reference, list(example.images)
     errors = {name: 100 * np.abs(image - reference) / reference.max() for name, image in example.images.items()}
-    masks = list(example.masks.values())
-    one_mask = all(np.array_equal(mask, masks[0]) for mask in masks)
-    canvas = _Canvas(2 if one_mask else 3, 1 + len(names), reference.shape, title=_caption(example))
+    samplings = list(example.sampled.values())
+    one = all(np.array_equal(_positions(sampled), _positions(samplings[0])) for sampled in samplings)
+    canvas = _Canvas(2 if one else 3, 1 + len(names), reference.shape, title=_caption(example))
 
     grey = {"cmap": "gray", "vmin": 0, "vmax": np.percentile(reference, 99.8) or None}
     canvas.show(0, 0, reference, "Reference", **grey)
@@ -97,10 +98,13 @@ def write_figure(path, example):
         canvas.show(0, column, image, f"{name}\n{quality}", **grey)
         drawn = canvas.show(1, column, errors[name], **hot)
     canvas.add_scale(1, 1 + len(names), drawn, "|error| (% of maximum)")
-    for column, mask in [(0, masks[0])] if one_mask else enumerate(masks, 1):
-        title = f"Mask, acceleration {effective_acceleration(mask):.2f}"
-        binary = {"cmap": "gray", "vmin": 0, "vmax": 1, "aspect": "auto", "interpolation": "nearest"}
-        canvas.show(1 if one_mask else 2, column, mask, title, **binary)
+    for column, sampled in [(0, samplings[0])] if one else enumerate(samplings, 1):
+        title = f"acceleration {effective_acceleration(sampled):.2f}"
+        if isinstance(sampled, Encoding):
+            canvas.scatter(1 if one else 2, column, sampled.trajectory, f"Trajectory, {title}")
+        else:
+            binary = {"cmap": "gray", "vmin": 0, "vmax": 1, "aspect": "auto", "interpolation": "nearest"}
+            canvas.show(1 if one else 2, column, sampled, f"Mask, {title}", **binary)
     with replacing(path) as part:
         canvas.figure.savefig(part, format=path.suffix[1:] or "png", dpi=150, facecolor="black")
     return path
@@ -134,11 +138,24 @@ class _Canvas:
         axes.set_title(title, color="white", fontsize=9, pad=4, parse_math=False)
         return axes.imshow(image, **options)
 
+    def scatter(self, row, column, trajectory, title):
+        """The samples on the plane of the last two axes."""
+        axes = self.axes(row, column)
+        axes.set_facecolor("black")
+        axes.set_title(title, color="white", fontsize=9, pad=4, parse_math=False)
+        axes.plot(trajectory[:, -1], trajectory[:, -2], ",", color="white", alpha=min(1, 2e4 / len(trajectory)))
+        axes.set(xlim=(-np.pi, np.pi), ylim=(np.pi, -np.pi), xticks=[], yticks=[], rasterized=True)
+
     def add_scale(self, row, column, drawn, label):
         axes = self.axes(row, column, width=self.gap)
         bar = self.figure.colorbar(drawn, cax=axes, extend="max")
         bar.set_label(label, color="white", fontsize=8)
         axes.tick_params(colors="white", labelsize=8)
+
+
+def _positions(sampled):
+    """The array that tells a mask or an `Encoding` from others."""
+    return sampled.trajectory if isinstance(sampled, Encoding) else sampled
 
 
 def _caption(example):
@@ -199,7 +216,7 @@ def _figure(example, file):
     caption = html.escape(_caption(example))
     return f"""<figure>
 <img alt="{caption}" src="data:image/png;base64,{data}">
-<figcaption><b>{caption}.</b> Top: magnitudes on one grey scale. Below: the sampling mask, and absolute errors on one
+<figcaption><b>{caption}.</b> Top: magnitudes on one grey scale. Below: the sampling, and absolute errors on one
 scale. PSNR and SSIM are of this slice.</figcaption>
 </figure>"""
 
@@ -216,7 +233,7 @@ def _definitions(pairs):
 
 def _model_card(preset):
     pairs = [("Network", f"{type(preset.model).__name__}, {preset.model.count_params():,} parameters")]
-    pairs += [("Scaling", preset.scaling), ("Own sampling", preset.mask or "none")]
+    pairs += [("Scaling", preset.scaling), ("Own sampling", preset.sampling or "none")]
     pairs += [(title, preset.metadata[key]) for key, title in _CARD.items() if preset.metadata.get(key)]
     return f"<h3><code>{html.escape(preset.name)}</code></h3>{_definitions(pairs)}"
 

@@ -11,6 +11,8 @@ import nibabel
 import numpy as np
 
 from mri_zoo.data.files import ImageFile, MagnitudeFile, NIfTIFile, image_datasets, open_volume
+from mri_zoo.data.noncartesian import Encoding
+from mri_zoo.data.preparation import draw_sampling
 from mri_zoo.data.sampling import effective_acceleration, seed_from_name
 from mri_zoo.data.simulate import SimulatedAcquisition
 from mri_zoo.data.volume import DataError
@@ -19,18 +21,19 @@ from mri_zoo.evaluation.reconstruction import reconstruct
 FORMATS = (".h5", ".nii", ".nii.gz", ".png")
 
 
-def reconstruct_file(preset, path, output, mask=None, images=None, num_coils=1, progress=None):
+def reconstruct_file(preset, path, output, sampling=None, images=None, num_coils=1, progress=None):
     """Reconstruct a scan slice by slice and write its magnitude, in the scan's units.
 
-    An undersampled scan, which has a `mask` or empty k-space lines between sampled ones, is reconstructed as it is; any
-    other is undersampled first.
+    An undersampled scan, which has a trajectory, a `mask` or empty k-space lines between sampled ones, is reconstructed
+    as it is; any other is undersampled first.
 
     Args:
         preset: the model; `load_preset`.
         path: the scan, see `mri_zoo.data.open_volume`.
         output: file that ends in one of `FORMATS`: HDF5 with the dataset `reconstruction` (slice, height, width), NIfTI
             (of a NIfTI scan with its axes and position), or all slices side by side in a PNG.
-        mask: for fully sampled scans, seeded by the file's name; the preset's own by default, none for `zero-filled`.
+        sampling: mask (seeded by the file's name) or trajectory for fully sampled scans; by default the preset's own,
+            none for `zero-filled`.
         images: dataset of magnitude images, for an HDF5 file that has no k-space; its first one by default.
         num_coils: coils to simulate, for scans that are magnitude images.
         progress: called as ``progress(done, total, text)``.
@@ -42,7 +45,7 @@ def reconstruct_file(preset, path, output, mask=None, images=None, num_coils=1, 
         ValueError: if the format is unknown, the output is the scan itself, or coils are to be simulated for a scan
             that has its own.
         OSError: if the output cannot be written, which is tried first.
-        DataError: if the scan cannot be read, holds nothing, or the mask or the model cannot take its size.
+        DataError: if the scan cannot be read, holds nothing, or the sampling or the model cannot take it.
     """
     path, output = Path(path), Path(output)
     if not output.name.lower().endswith(FORMATS):
@@ -60,22 +63,30 @@ def reconstruct_file(preset, path, output, mask=None, images=None, num_coils=1, 
         sampled, done = None if isinstance(scan, MagnitudeFile) else _sampling(source), "as measured"
         with _naming(path):
             if sampled is None:
-                mask = mask or preset.mask
-                sampled = np.ones((1, info.width), np.float32)
-                if mask is not None:
-                    sampled = mask(info.height, info.width, seed=seed_from_name(info.name), padding=info.padding)
-                done = "fully sampled" if sampled.all() else "undersampled here"
+                chosen = sampling or preset.sampling
+                sampled = draw_sampling(chosen, info, seed_from_name(info.name), info.padding)
+                if sampled is None:
+                    sampled = np.ones((1, info.width), np.float32)
+                full = isinstance(sampled, np.ndarray) and sampled.all()
+                done = "fully sampled" if full else "undersampled here"
             acceleration = effective_acceleration(sampled)
-            slices = []
-            for index in range(info.num_slices):
-                if progress is not None:
-                    progress(index, info.num_slices, info.name)
-                slices.append(np.abs(reconstruct(preset, source.read([index]), sampled)[0]))
-            if not np.any(slices):
+            image = np.concatenate([np.abs(part) for part in _reconstructed(preset, source, sampled, progress)])
+            if not image.any():
                 raise DataError("all samples are zero; expected a scan.")
-        _write(writing, output.name, np.stack(slices), scan, preset)
+        _write(writing, output.name, image, scan, preset)
     what = f"{info.num_slices} slices" + (f" of `{scan.dataset}`" if isinstance(scan, ImageFile) else "")
     return f"{output}: {what} by {preset.name}, {done}, acceleration {acceleration:.2f}"
+
+
+def _reconstructed(preset, source, sampled, progress):
+    """The slices one after the other; all at once where the sampling is three-dimensional."""
+    info = source.info
+    whole = isinstance(sampled, Encoding) and len(sampled.size) == 3
+    parts = [None] if whole else [[index] for index in range(info.num_slices)]
+    for done, indices in enumerate(parts):
+        if progress is not None:
+            progress(done, len(parts), info.name)
+        yield reconstruct(preset, source.read(indices), sampled)
 
 
 def _open_scan(path, images):
@@ -113,10 +124,10 @@ def _naming(path):
 
 
 def _sampling(source):
-    """The mask of an undersampled scan, (1 or height, width) float32, or None for a fully sampled one."""
+    """The mask or `Encoding` of an undersampled scan, None for a fully sampled one."""
     info = source.info
-    if info.mask is not None:
-        return info.mask
+    if info.mask is not None or info.trajectory is not None:
+        return draw_sampling(None, info)
     sampled = np.zeros((info.height, info.width), bool)
     for index in range(info.num_slices):
         sampled |= np.any(source.read([index]).kspace[0] != 0, axis=0)

@@ -11,6 +11,8 @@ import keras
 import numpy as np
 from scipy import stats
 
+from mri_zoo.data.sampling import SamplingMask
+
 HEADINGS = ("Network", "PSNR-mean (std) (dB)", "SSIM-mean (std)", "NMSE-mean (std)", "#params", "Runtime (s)")
 COMPARISON_HEADINGS = ("Network", "Volumes") + tuple(
     f"{metric} {column}" for metric in ("PSNR", "SSIM") for column in ("gain (std)", "better in", "p")
@@ -68,8 +70,10 @@ def facts(result):
     volumes = f"{len(slices)}" + (f", of {_range(slices)} slices" if slices else "")
     found = [("Volumes", f"{volumes}; {len(result.failures)} skipped")]
     sampling = {}  # models with the same sampling share a line
-    for name, mask in result.masks.items():
-        text = "each volume's own" if mask is None else f"{mask}, seeded by the volume's file name"
+    for name, used in result.samplings.items():
+        text = "each volume's own" if used is None else str(used)
+        if isinstance(used, SamplingMask):
+            text += ", seeded by the volume's file name"
         accelerations = [row.acceleration for row in result.rows if row.model == name]
         if accelerations:
             text += f"; effective acceleration {np.mean(accelerations):.2f} ({_range(accelerations, '.2f')})"

@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path, PurePosixPath
 
 from mri_zoo.data.preparation import scaling_from_config
-from mri_zoo.data.sampling import mask_from_config
+from mri_zoo.data.sampling import sampling_from_config
 from mri_zoo.data.volume import DataError
 from mri_zoo.presets.importers import find_architecture, import_preset
 from mri_zoo.presets.published import cache_folder, find_published
@@ -115,10 +115,10 @@ def _member(path, name):
 
 def _keep(path, folder, entry, training):
     scaling = None if entry["scaling"] is None else scaling_from_config(entry["scaling"])
-    mask = None if entry["mask"] is None else mask_from_config(entry["mask"])
+    sampling = None if entry["sampling"] is None else sampling_from_config(entry["sampling"])
     card = {key: entry[key] for key in ("summary", "data", "limits", "licence") if entry[key] is not None}
     card["training"] = training
-    import_preset(path, entry["source"], entry["architecture"], folder, entry["config"], mask, scaling, card)
+    import_preset(path, entry["source"], entry["architecture"], folder, entry["config"], sampling, scaling, card)
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ def published():
         url: https, or ``hf://owner/repository/file`` for the Hugging Face hub.
         member: the name of the checkpoint where the file is a zip, or None.
         source, architecture, config: arguments of `import_checkpoint`.
-        scaling, mask: as presets store them; None for the source's scaling, and where the sampling is not known.
+        scaling, sampling: as presets store them; None for the source's scaling, and where it is not known.
         data, limits, licence: texts for the model card; limits may be None.
         megabytes: size of the file, or None.
         sha256: of the file; None until someone has downloaded it and found that it works.

@@ -16,7 +16,7 @@ import keras
 
 import mri_zoo.models
 from mri_zoo.data.preparation import ConstantScaling, scaling_from_config, scaling_to_config
-from mri_zoo.data.sampling import mask_from_config, mask_to_config
+from mri_zoo.data.sampling import sampling_from_config, sampling_to_config
 from mri_zoo.data.volume import DataError
 from mri_zoo.models import ReconstructionModel, ZeroFilled
 from mri_zoo.presets.published import downloaded, published
@@ -35,14 +35,14 @@ class Preset:
         name: for example ``pdnet-brain-demo-af4``.
         model: a built `ReconstructionModel`.
         scaling: rule of `mri_zoo.data.preparation` for the k-space that the model is given.
-        mask: the sampling that it was trained with, or None.
+        sampling: the mask or trajectory that it was trained with, or None.
         metadata: what the model card tells: `summary`, `data`, `licence`, `quality`, ...
     """
 
     name: str
     model: ReconstructionModel
     scaling: object
-    mask: object = None
+    sampling: object = None
     metadata: dict = dataclasses.field(default_factory=dict)
 
 
@@ -128,18 +128,18 @@ def load_preset(name):
         raise DataError(f"{weights} is damaged: expected SHA-256 {metadata['sha256']}, found {found}.")
     model = _model_from_config(config, folder)
     model.load_weights(weights)
-    mask = mask_from_config(config["sampling"]) if config["sampling"] else None
-    return Preset(folder.name, model, scaling_from_config(config["scaling"]), mask, metadata)
+    sampling = sampling_from_config(config["sampling"]) if config["sampling"] else None
+    return Preset(folder.name, model, scaling_from_config(config["scaling"]), sampling, metadata)
 
 
-def save_preset(folder, model, scaling, mask=None, metadata=None):
+def save_preset(folder, model, scaling, sampling=None, metadata=None):
     """Write a preset; the folder appears complete or not at all.
 
     Args:
         folder: where to; its name is the preset's. An existing preset there is replaced.
         model: a built `ReconstructionModel`.
         scaling: rule of `mri_zoo.data.preparation`.
-        mask: the sampling trained with, or None.
+        sampling: the mask or trajectory trained with, or None.
         metadata: JSON-able dict with at least `summary`; also shown in the model card: `data`, `training`, `licence`,
             `limits` (texts) and `quality` (a list of dicts, one row each).
 
@@ -166,7 +166,7 @@ def save_preset(folder, model, scaling, mask=None, metadata=None):
         "architecture": type(model).__name__,
         "arguments": {key: value for key, value in model.get_config().items() if key not in _KERAS_ARGUMENTS},
         "scaling": scaling_to_config(scaling),
-        "sampling": mask_to_config(mask) if mask is not None else None,
+        "sampling": sampling_to_config(sampling) if sampling is not None else None,
     }
     digest = sha256(writing / "model.weights.h5")
     metadata = {**(metadata or {}), "parameters": model.count_params(), "sha256": digest}

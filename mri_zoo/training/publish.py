@@ -55,7 +55,7 @@ def publish(preset_folder, weights_folder, volumes=None, kspace=None, num_coils=
             }
         )
     metadata = {**preset.metadata, "quality": quality}
-    return save_preset(Path(weights_folder) / preset.name, preset.model, preset.scaling, preset.mask, metadata)
+    return save_preset(Path(weights_folder) / preset.name, preset.model, preset.scaling, preset.sampling, metadata)
 
 
 def _title(folder):

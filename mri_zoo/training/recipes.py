@@ -9,7 +9,7 @@ model_arguments         dict of its constructor's arguments; {} by default
 initial_weights         preset (name or folder) whose weights the training starts from; random ones by default
 sources                 function (root, split) -> list of `VolumeSource`s; split is "train" or "validation"
 root                    folder given to `sources`; None leaves it open, to be given with ``--set root=DIR``
-mask                    a mask of `mri_zoo.data.sampling`
+sampling                a mask of `mri_zoo.data.sampling`, or a trajectory of `mri_zoo.data.trajectories`
 scaling                 a rule of `mri_zoo.data.preparation`; no scaling by default
 train_options           dict of further arguments of `mri_zoo.data.slices_of` (`slices`, `inner_slices`, ...)
 validation_options      the same for the validation data
@@ -41,10 +41,11 @@ import keras
 
 from mri_zoo.data.preparation import ConstantScaling
 from mri_zoo.data.sampling import SamplingMask
+from mri_zoo.data.trajectories import SamplingTrajectory
 from mri_zoo.data.volume import DataError
 from mri_zoo.metrics import SlicePSNR, SliceSSIM
 
-REQUIRED = ("name", "model", "sources", "mask", "epochs")
+REQUIRED = ("name", "model", "sources", "sampling", "epochs")
 DEFAULTS = {
     "root": None,
     "model_arguments": {},
@@ -73,8 +74,8 @@ def load_recipe(path, overrides=()):
 
     Args:
         path: a Python file that defines `recipe`. It is run: use recipes that you trust.
-        overrides: texts ``key=value``; a dotted key reaches into dicts and masks (``mask.acceleration=8``); values are
-            Python literals, anything else is taken as text.
+        overrides: texts ``key=value``; a dotted key reaches into dicts and samplings (``sampling.acceleration=8``);
+            values are Python literals, anything else is taken as text.
 
     Raises:
         DataError: if the file is missing, fails, or defines no `recipe`.
@@ -111,9 +112,10 @@ def load_recipe(path, overrides=()):
             raise ValueError(f"`{key}` must be a whole number >= 1, got {recipe[key]!r}.")
     if recipe["patience"] is not None and not recipe["patience"] >= 1:
         raise ValueError(f"`patience` must be None or >= 1, got {recipe['patience']!r}.")
-    for key, kind in (("mask", SamplingMask), ("seed", int)):
-        if not isinstance(recipe[key], kind):
-            raise ValueError(f"The recipe's `{key}` must be of type {kind.__name__}, got {recipe[key]!r}.")
+    for key, kinds in (("sampling", (SamplingMask, SamplingTrajectory)), ("seed", (int,))):
+        if not isinstance(recipe[key], kinds):
+            names = " or ".join(kind.__name__ for kind in kinds)
+            raise ValueError(f"The recipe's `{key}` must be of type {names}, got {recipe[key]!r}.")
     recipe["metrics"] = recipe["metrics"] or [SlicePSNR(), SliceSSIM()]
     return recipe
 
@@ -149,10 +151,13 @@ def _replaced(container, keys, value, path):
     return {**container, key: value}
 
 
-def _given(mask):
-    """A mask's fields without those that follow from the acceleration."""
-    fields = {field.name: getattr(mask, field.name) for field in dataclasses.fields(mask)}
-    if "acceleration" in fields and fields.get("center_fraction") == type(mask)(fields["acceleration"]).center_fraction:
+def _given(sampling):
+    """Its fields without those that follow from the acceleration."""
+    fields = {field.name: getattr(sampling, field.name) for field in dataclasses.fields(sampling)}
+    if (
+        "center_fraction" in fields
+        and fields["center_fraction"] == type(sampling)(fields["acceleration"]).center_fraction
+    ):
         del fields["center_fraction"]
     return fields
 

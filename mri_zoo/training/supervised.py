@@ -95,7 +95,7 @@ def train(recipe, output, resume=False, prepared=None, report=print, verbose=0, 
     _load_checkpoint(model, best)
     training = describe(recipe, len(data.train(0)), _best_epoch(history, recipe) + 1)
     card = {"summary": recipe["name"], "training": training, **recipe["card"]}
-    save_preset(output / "preset" / recipe["name"], network, recipe["scaling"], recipe["mask"], card)
+    save_preset(output / "preset" / recipe["name"], network, recipe["scaling"], recipe["sampling"], card)
     return network
 
 
@@ -154,7 +154,7 @@ class _Pipeline:
 
     def _batches(self, split, **options):
         recipe = self.recipe
-        slices = self.pipeline.slices_of(self.sources[split], recipe["mask"], scaling=recipe["scaling"], **options)
+        slices = self.pipeline.slices_of(self.sources[split], recipe["sampling"], scaling=recipe["scaling"], **options)
         if recipe["batch_size"] == 1:
             return slices.batch(1)
         return self.pipeline.batch_by_shape(slices, recipe["batch_size"])

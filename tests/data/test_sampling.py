@@ -20,7 +20,7 @@ def test_masks_equal_those_of_fastmri(reference):
     recording = np.load(reference / "pytorch" / "fastmri_masks.npz")
     records = json.loads(recording["records"].item())["records"]
     for record, expected in zip(records, recording["masks"], strict=True):
-        mask = sampling.get_mask(
+        mask = sampling.get_sampling(
             record["func"],
             record["accelerations"],
             record["center_fractions"],
@@ -75,14 +75,14 @@ def test_number_of_samples_is_exact(mask, height, width):
 @pytest.mark.parametrize("name", ["random", "equispaced_fraction", "benchmark_random"])
 @pytest.mark.parametrize("acceleration", [4, 8])
 def test_acceleration_holds_on_average(name, acceleration):
-    mask = sampling.get_mask(name, acceleration)
+    mask = sampling.get_sampling(name, acceleration)
     accelerations = [sampling.effective_acceleration(mask(1, 640, seed)) for seed in range(100)]
     assert np.mean(accelerations) == pytest.approx(acceleration, rel=0.05)
 
 
 @pytest.mark.parametrize("name", ["equispaced", "magic"])
 def test_exact_spacing_ignores_the_centre(name):
-    drawn = sampling.get_mask(name, 4, 0.1, offset=0)(1, 401)[0]
+    drawn = sampling.get_sampling(name, 4, 0.1, offset=0)(1, 401)[0]
     outside = np.delete(drawn, np.arange(401)[center_lines(401, 0.1)])
     assert sampling.effective_acceleration(outside) == pytest.approx(4, rel=0.02)
 
@@ -90,7 +90,7 @@ def test_exact_spacing_ignores_the_centre(name):
 @pytest.mark.parametrize("name", MASKS)
 @pytest.mark.parametrize("height, width", [(63, 61), (64, 60), (15, 13)])
 def test_centre_is_fully_sampled(name, height, width):
-    drawn = sampling.get_mask(name, 4, 0.13)(height, width, seed=1)
+    drawn = sampling.get_sampling(name, 4, 0.13)(height, width, seed=1)
     rows = center_lines(height, 0.13) if drawn.shape[0] > 1 else slice(None)
     assert drawn[rows, center_lines(width, 0.13)].all()
     assert drawn[drawn.shape[0] // 2, width // 2] == 1
@@ -99,7 +99,7 @@ def test_centre_is_fully_sampled(name, height, width):
 
 @pytest.mark.parametrize("name", MASKS)
 def test_seed_fixes_the_mask(name):
-    mask = sampling.get_mask(name, 4, 0.05)
+    mask = sampling.get_sampling(name, 4, 0.05)
     first = mask(60, 150, seed=(3, 1))
     np.testing.assert_array_equal(first, mask(60, 150, seed=(3, 1)))
     others = [mask(60, 150, seed=(3, 2 + i)) for i in range(8)]
@@ -110,7 +110,7 @@ def test_seed_fixes_the_mask(name):
 @pytest.mark.parametrize("name", MASKS)
 @pytest.mark.parametrize("make", [np.random.default_rng, np.random.RandomState])
 def test_generator_as_seed_advances(name, make):
-    mask = sampling.get_mask(name, 4, 0.05)
+    mask = sampling.get_sampling(name, 4, 0.05)
     generator, again = make(3), make(3)
     drawn = [mask(60, 150, generator) for _ in range(12)]
     np.testing.assert_array_equal(drawn[0], mask(60, 150, again))
@@ -119,13 +119,13 @@ def test_generator_as_seed_advances(name, make):
 
 @pytest.mark.parametrize("name", MASKS)
 def test_acceleration_one_samples_everything(name):
-    drawn = sampling.get_mask(name, 1)(15, 13, seed=0)
+    drawn = sampling.get_sampling(name, 1)(15, 13, seed=0)
     assert drawn.all() and drawn.shape[1] == 13
 
 
 @pytest.mark.parametrize("name", MASKS)
 def test_nothing_is_sampled_in_the_padding(name):
-    mask = sampling.get_mask(name, 2)
+    mask = sampling.get_sampling(name, 2)
     drawn, unpadded = mask(15, 53, seed=0, padding=(4, 48)), mask(15, 53, seed=0)
     assert not drawn[:, :4].any() and not drawn[:, 48:].any()
     np.testing.assert_array_equal(drawn[:, 4:48], unpadded[:, 4:48])
@@ -174,17 +174,17 @@ def test_draws_one_of_several_accelerations():
 
 @pytest.mark.parametrize("name", MASKS)
 def test_config_makes_an_equal_mask(name):
-    mask = sampling.get_mask(name, [4, 8], [np.float32(0.08), 0.04])
-    config = json.loads(json.dumps(sampling.mask_to_config(mask)))
+    mask = sampling.get_sampling(name, [4, 8], [np.float32(0.08), 0.04])
+    config = json.loads(json.dumps(sampling.sampling_to_config(mask)))
     assert config["name"] == name
-    assert sampling.mask_from_config(config) == mask
+    assert sampling.sampling_from_config(config) == mask
 
 
 def test_config_keeps_every_argument():
     mask = BenchmarkEquidistantMask(4, 0.1, kind="fake", offset=3)
-    assert sampling.mask_from_config(sampling.mask_to_config(mask)) == mask
+    assert sampling.sampling_from_config(sampling.sampling_to_config(mask)) == mask
     with pytest.raises(ValueError, match="got int"):
-        sampling.mask_to_config(3)
+        sampling.sampling_to_config(3)
 
 
 def test_default_centre_fractions():
@@ -201,7 +201,7 @@ def test_effective_acceleration():
 @pytest.mark.parametrize("name", MASKS)
 def test_refuses_bad_arguments(name):
     def make(*args):
-        return sampling.get_mask(name, *args)
+        return sampling.get_sampling(name, *args)
 
     with pytest.raises(ValueError, match="`acceleration` must be >= 1, got 0.5"):
         make(0.5)
@@ -249,12 +249,12 @@ def test_large_centre_is_right_where_it_may_be():
 
 @pytest.mark.parametrize("name", ["random", "equispaced_fraction", "gaussian", "benchmark_equidistant"])
 def test_rounded_centre_may_be_all_that_is_sampled(name):
-    drawn = sampling.get_mask(name, 4, 0.25)(6, 6, seed=0)  # two central lines of 1.5 that are allowed
+    drawn = sampling.get_sampling(name, 4, 0.25)(6, 6, seed=0)  # two central lines of 1.5 that are allowed
     np.testing.assert_array_equal(drawn, [[0, 0, 1, 1, 0, 0]])
-    assert sampling.get_mask(name, 1.05, 0.9)(1, 3, seed=0).all()
+    assert sampling.get_sampling(name, 1.05, 0.9)(1, 3, seed=0).all()
 
 
 @pytest.mark.parametrize("name, nearest", [("equispaced-fraction", "equispaced_fraction"), ("poison", "poisson_disc")])
 def test_unknown_name_suggests_the_nearest(name, nearest):
     with pytest.raises(ValueError, match=f"{name}.*did you mean '{nearest}'"):
-        sampling.get_mask(name, 4)
+        sampling.get_sampling(name, 4)

@@ -68,11 +68,11 @@ def zero_filled_model():
 
 
 def zero_filled(name="zero-filled", mask=None):
-    return SimpleNamespace(name=name, model=zero_filled_model(), scaling=ConstantScaling(), mask=mask, metadata={})
+    return SimpleNamespace(name=name, model=zero_filled_model(), scaling=ConstantScaling(), sampling=mask, metadata={})
 
 
 def network(model, name, mask=None):
-    return SimpleNamespace(name=name, model=model, scaling=PercentileScaling(), mask=mask, metadata={})
+    return SimpleNamespace(name=name, model=model, scaling=PercentileScaling(), sampling=mask, metadata={})
 
 
 def by_hand(volume, mask, size):
@@ -96,7 +96,7 @@ def by_hand(volume, mask, size):
 @pytest.mark.parametrize("target_size, crop, size", [(None, None, (15, 13)), ((11, 10), (20, 8), (11, 8))])
 def test_numbers_equal_those_computed_by_hand(tmp_path, target_size, crop, size):
     source, mask = Source("file1.h5", target_size=target_size), RandomMask(3)
-    (row,) = evaluate([zero_filled()], [source], tmp_path, mask=mask, crop=crop).rows
+    (row,) = evaluate([zero_filled()], [source], tmp_path, sampling=mask, crop=crop).rows
     drawn = mask(15, 13, seed=tuple(map(ord, "file1.h5")), padding=(0, 13))  # fastMRI's seed
     np.testing.assert_allclose((row.nmse, row.psnr, row.ssim), by_hand(source.read(), drawn, size), rtol=1e-4)
     assert row.acceleration == effective_acceleration(drawn)
@@ -110,7 +110,7 @@ def test_csv_has_one_row_for_each_model_and_volume(tmp_path):
         network(PDNet(1, 2, 2, num_filters=4, physics=Cartesian(center_fraction=0.4)), "pdnet"),
         network(UNet((4, 8), physics=Cartesian(center_fraction=0.4)), "unet"),
     ]
-    result = evaluate(presets, sources, tmp_path / "made" / "here", mask=RandomMask(3), num_figures=1)
+    result = evaluate(presets, sources, tmp_path / "made" / "here", sampling=RandomMask(3), num_figures=1)
     assert not result.failures
     with open(tmp_path / "made" / "here" / "volumes.csv", newline="") as file:
         lines = list(csv.reader(file))
@@ -133,7 +133,7 @@ def test_each_preset_has_its_own_sampling_and_the_baseline_the_first_of_them(tmp
     result = evaluate(presets, [Source()], tmp_path)
     psnr = {row.model: row.psnr for row in result.rows}
     assert psnr["zero-filled"] == psnr["two"] != psnr["four"]
-    result = evaluate(presets, [Source()], tmp_path, mask=EquispacedMask(4, 0.2))
+    result = evaluate(presets, [Source()], tmp_path, sampling=EquispacedMask(4, 0.2))
     assert {row.psnr for row in result.rows} == {psnr["four"]}
 
 
@@ -141,7 +141,7 @@ def test_measured_undersampled_volume_keeps_its_mask_and_needs_a_reference(tmp_p
     mask = np.zeros((1, 13), "float32")
     mask[:, ::2] = 1
     sources = [Source("own.h5", target_size=(11, 9), mask=mask), Source("nothing.h5", mask=mask)]
-    result = evaluate([zero_filled()], sources, tmp_path, mask=RandomMask(3))
+    result = evaluate([zero_filled()], sources, tmp_path, sampling=RandomMask(3))
     (row,), (failure,) = result.rows, result.failures
     np.testing.assert_allclose((row.nmse, row.psnr, row.ssim), by_hand(sources[0].read(), mask, (11, 9)), rtol=1e-4)
     assert row.acceleration == 13 / 7
@@ -165,7 +165,7 @@ def test_failed_volumes_are_skipped_for_all_models_and_listed(tmp_path):
         Source("last.h5", target_size=(11, 10)),
     ]
     presets = [zero_filled(), network(PDNet(1, 2, 2, num_filters=4), "pdnet")]
-    result = evaluate(presets, sources, tmp_path / "out", mask=RandomMask(2))
+    result = evaluate(presets, sources, tmp_path / "out", sampling=RandomMask(2))
     assert [(row.volume, row.model) for row in result.rows] == [
         ("good.h5", "zero-filled"),
         ("good.h5", "pdnet"),
@@ -199,14 +199,14 @@ def test_without_any_sampling_every_volume_fails_and_the_table_is_written(tmp_pa
 def test_one_volume_is_in_memory_at_a_time(tmp_path):
     sources = [Source(f"{i}.h5", contrast=str(i)) for i in range(4)]
     sources.insert(2, NaNSource("nan.h5"))
-    result = evaluate([zero_filled()], sources, tmp_path, mask=RandomMask(3), num_figures=2)
+    result = evaluate([zero_filled()], sources, tmp_path, sampling=RandomMask(3), num_figures=2)
     assert [source.alive_before for source in sources] == [0] * 5
     assert [example.volume for example in result.examples] == ["0.h5", "1.h5"]
 
 
 def test_examples_hold_the_first_volume_of_each_contrast(tmp_path):
     sources = [Source("a.h5", contrast="T2w"), Source("b.h5", contrast="T2w", slices=2), Source("c.h5", slices=4)]
-    result = evaluate([zero_filled("one"), zero_filled("two")], sources, tmp_path, mask=RandomMask(3))
+    result = evaluate([zero_filled("one"), zero_filled("two")], sources, tmp_path, sampling=RandomMask(3))
     assert [(e.volume, e.contrast, e.slice, e.num_slices) for e in result.examples] == [
         ("a.h5", "T2w", 1, 3),
         ("c.h5", "T1w", 2, 4),
@@ -214,7 +214,7 @@ def test_examples_hold_the_first_volume_of_each_contrast(tmp_path):
     example, volume = result.examples[0], sources[0].read()
     full = np.conj(fft_reference(np.conj(volume.kspace[1, 0])))
     np.testing.assert_allclose(example.reference, np.abs(full), rtol=1e-4, atol=1e-5)
-    undersampled = np.conj(fft_reference(np.conj(volume.kspace[1, 0] * example.masks["two"])))
+    undersampled = np.conj(fft_reference(np.conj(volume.kspace[1, 0] * example.sampled["two"])))
     np.testing.assert_allclose(example.images["two"], np.abs(undersampled), rtol=1e-4, atol=1e-5)
 
 
@@ -225,17 +225,17 @@ def test_volumes_of_one_file_name_keep_apart(tmp_path):
         with h5py.File(path, "w") as file:
             file["kspace"] = np.ones((2, 15, 13), "complex64")
     result = evaluate(
-        [zero_filled()], [*paths, Source("T2.h5"), Source("T2.h5")], tmp_path / "results", mask=RandomMask(2)
+        [zero_filled()], [*paths, Source("T2.h5"), Source("T2.h5")], tmp_path / "results", sampling=RandomMask(2)
     )
     assert [row.volume for row in result.rows] == ["p1/T1.h5", "p2/T1.h5", "T2.h5 #3", "T2.h5 #4"]
     assert "Volumes: 4" in (tmp_path / "results" / "table.md").read_text()
 
 
 def test_interrupted_run_keeps_its_rows_and_earlier_results(tmp_path):
-    evaluate([zero_filled()], [Source("earlier.h5")], tmp_path, mask=RandomMask(3))
+    evaluate([zero_filled()], [Source("earlier.h5")], tmp_path, sampling=RandomMask(3))
     sources = [Source("0.h5"), Source("1.h5"), Broken(KeyboardInterrupt(), name="2.h5")]
     with pytest.raises(KeyboardInterrupt):
-        evaluate([zero_filled()], sources, tmp_path, mask=RandomMask(3))
+        evaluate([zero_filled()], sources, tmp_path, sampling=RandomMask(3))
     assert [row.volume for row in read_rows(tmp_path / "volumes.csv")] == ["earlier.h5"]
     assert [row.volume for row in read_rows(tmp_path / "volumes.csv.part")] == ["0.h5", "1.h5"]
 
@@ -245,7 +245,7 @@ def test_output_that_cannot_be_written_is_an_error_before_any_work(tmp_path):
     source = Source()
     for output in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(OSError, match=f"{output}: cannot write results there"):
-            evaluate([zero_filled()], [source], output, mask=RandomMask(3))
+            evaluate([zero_filled()], [source], output, sampling=RandomMask(3))
     assert source.alive_before is None
 
 
@@ -259,7 +259,7 @@ def test_compilation_is_kept_out_of_the_time(tmp_path, monkeypatch):
 
     monkeypatch.setattr(preset.model, "predict_on_batch", counted)
     sources = [Source("a.h5"), Source("b.h5"), Source("c.h5", size=(17, 13), slices=5)]
-    evaluate([preset], sources, tmp_path, mask=RandomMask(3), batch_size=2)
+    evaluate([preset], sources, tmp_path, sampling=RandomMask(3), batch_size=2)
     # One batch ahead where the shape is new, then the volume.
     assert calls == [(2, 1, 15, 13)] * (1 + 2 + 2) + [(2, 1, 17, 13)] * (1 + 3)
 
@@ -268,7 +268,7 @@ def test_progress_is_told_before_each_model_of_each_volume(tmp_path):
     told = []
     presets = [zero_filled("one"), zero_filled("two")]
     sources = [Source("a.h5"), Broken(OSError("gone"), name="b.h5"), Source("c.h5")]
-    evaluate(presets, sources, tmp_path, mask=RandomMask(3), progress=lambda *step: told.append(step))
+    evaluate(presets, sources, tmp_path, sampling=RandomMask(3), progress=lambda *step: told.append(step))
     assert told == [(0, 6, "a.h5: one"), (1, 6, "a.h5: two"), (4, 6, "c.h5: one"), (5, 6, "c.h5: two"), (6, 6, "done")]
 
 

@@ -26,7 +26,7 @@ def make_example(rng, volume="scan.h5", size=(21, 34), masks=None):
 
 def make_preset(name, **metadata):
     model = SimpleNamespace(count_params=lambda: 318280)
-    return SimpleNamespace(name=name, model=model, scaling=ConstantScaling(), mask=None, metadata=metadata)
+    return SimpleNamespace(name=name, model=model, scaling=ConstantScaling(), sampling=None, metadata=metadata)
 
 
 def make_evaluation(rng, name="scan.h5", dataset="some data", **options):
@@ -139,7 +139,7 @@ def test_report_is_one_file_with_everything_in_it(rng, tmp_path):
 def test_names_from_files_are_plain_text_in_the_report(rng, tmp_path):
     result = make_evaluation(rng, NASTY, dataset=NASTY, failures=[Failure(NASTY, f"{NASTY}: <b>bad</b>")])
     result.presets[1].name = NASTY
-    result.masks[NASTY] = result.masks.pop("pdnet")
+    result.samplings[NASTY] = result.samplings.pop("pdnet")
     for volume, contrast in ((NASTY, NASTY), ("other.h5", "T1w")):
         result.rows += [Row(volume, contrast, name, 0.01, 33.3, 0.9, 1.5, 12, 4.0) for name in ("zero-filled", NASTY)]
     del result.rows[:2]

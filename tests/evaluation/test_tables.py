@@ -67,7 +67,7 @@ def test_contrasts_have_their_own_tables():
 
 def make_evaluation(**options):
     mask = RandomMask(4)
-    fields = {"dataset": "test", "presets": PRESETS, "masks": {p.name: mask for p in PRESETS}, "rows": ROWS}
+    fields = {"dataset": "test", "presets": PRESETS, "samplings": {p.name: mask for p in PRESETS}, "rows": ROWS}
     return Evaluation(**fields | options)
 
 
@@ -90,7 +90,7 @@ def test_facts_tell_volumes_and_sampling():
     assert repr(RandomMask(4)) in found["Sampling"]
     assert "seeded by the volume's file name; effective acceleration 4.25 (4.00 to 4.50)" in found["Sampling"]
     masks = {"zero-filled": RandomMask(4), "slow": EquispacedMask(4), "fast": RandomMask(4)}
-    found = dict(facts(make_evaluation(masks=masks)))
+    found = dict(facts(make_evaluation(samplings=masks)))
     assert repr(masks["slow"]) in found["Sampling for slow"]
     assert repr(masks["fast"]) in found["Sampling for zero-filled, fast"]
 
@@ -98,7 +98,7 @@ def test_facts_tell_volumes_and_sampling():
 def test_names_from_files_are_plain_text_in_markdown():
     rows = [row("v", "a|b*", 30, contrast="<script>x"), row("w", "a|b*", 30, contrast="`[T1](w)")]
     failures = [Failure("v", "v: two\nlines | <b>")]
-    report = markdown_report(make_evaluation(presets=[preset("a|b*", 1)], masks={}, rows=rows, failures=failures))
+    report = markdown_report(make_evaluation(presets=[preset("a|b*", 1)], samplings={}, rows=rows, failures=failures))
     assert "| a\\|b\\* | 30.00" in report
     assert "## &lt;script&gt;x (1)" in report and "## \\`\\[T1\\](w) (1)" in report
     assert "- v: two lines \\| &lt;b&gt;" in report

@@ -12,7 +12,7 @@ import pytest
 from mri_zoo import list_models, load_preset
 from mri_zoo.data import DataError
 from mri_zoo.data.preparation import scaling_to_config
-from mri_zoo.data.sampling import mask_from_config
+from mri_zoo.data.sampling import sampling_from_config
 from mri_zoo.presets import download, download_preset, published
 from mri_zoo.presets.importers import import_preset
 from mri_zoo.presets.importers.checkpoint import Checkpoint
@@ -153,7 +153,7 @@ def test_every_layout_becomes_a_preset(site, reference, tmp_path, monkeypatch, n
     for ours, imported in zip(preset.model.get_weights(), models[0].get_weights(), strict=True):
         np.testing.assert_array_equal(ours, imported)
     assert entry["scaling"] in (None, scaling_to_config(preset.scaling))
-    assert preset.mask == mask_from_config(entry["mask"])
+    assert preset.sampling == sampling_from_config(entry["sampling"])
     assert preset.model.physics.alternating_signs == ("calgary-campinas" in name)
     card = (folder / "README.md").read_text()
     assert entry["licence"] in card and entry["data"] in card and digest in card

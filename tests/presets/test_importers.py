@@ -31,9 +31,9 @@ def test_whole_model_files_are_read_like_weights(pdnet_file, tmp_path):
 
 def test_imported_preset_is_like_any_other(pdnet_file, tmp_path):
     mask = EquispacedMask(4)
-    model = import_preset(pdnet_file, BENCHMARK, "PDNet", tmp_path / "imported", mask=mask)
+    model = import_preset(pdnet_file, BENCHMARK, "PDNet", tmp_path / "imported", sampling=mask)
     preset = load_preset(tmp_path / "imported")
-    assert preset.mask == mask and preset.scaling.factor == 1e6
+    assert preset.sampling == mask and preset.scaling.factor == 1e6
     for ours, theirs in zip(preset.model.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 

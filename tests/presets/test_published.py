@@ -3,12 +3,12 @@ import re
 import pytest
 
 from mri_zoo.data.preparation import scaling_from_config
-from mri_zoo.data.sampling import mask_from_config
+from mri_zoo.data.sampling import sampling_from_config
 from mri_zoo.presets.importers import SOURCES
 from mri_zoo.presets.published import cache_folder, downloaded, find_published, list_published, published
 from mri_zoo.presets.registry import bundled_folder, load_preset
 
-KEYS = {"summary", "url", "member", "source", "architecture", "config", "scaling", "mask"}
+KEYS = {"summary", "url", "member", "source", "architecture", "config", "scaling", "sampling"}
 KEYS |= {"data", "limits", "licence", "megabytes", "sha256"}
 
 
@@ -20,7 +20,7 @@ def test_entry_is_complete(name):
     assert re.fullmatch(r"https://.*\.pt|https://.*\.zip|hf://[^/]+/[^/]+/[^/]+\.h5", entry["url"])
     assert (entry["member"] is not None) == entry["url"].endswith(".zip")
     assert entry["sha256"] is None or re.fullmatch("[0-9a-f]{64}", entry["sha256"])
-    for key, from_config in (("mask", mask_from_config), ("scaling", scaling_from_config)):
+    for key, from_config in (("sampling", sampling_from_config), ("scaling", scaling_from_config)):
         if entry[key] is not None:
             from_config(entry[key])
 

@@ -27,7 +27,7 @@ def test_saved_preset_gives_the_same_image_scaling_and_sampling(preset, batch):
     folder, model = preset
     loaded = load_preset(folder)
     np.testing.assert_array_equal(loaded.model.predict_on_batch(batch), model.predict_on_batch(batch))
-    assert loaded.scaling == PercentileScaling(95) and loaded.mask == RandomMask(4)
+    assert loaded.scaling == PercentileScaling(95) and loaded.sampling == RandomMask(4)
     assert loaded.name == "pdnet-test"
     assert {path.name for path in folder.iterdir()} == {"config.json", "model.weights.h5", "metadata.json", "README.md"}
     card = (folder / "README.md").read_text()
@@ -51,7 +51,7 @@ def test_saving_replaces_an_earlier_preset_as_a_whole(preset, tmp_path):
     (folder / "stray.txt").write_text("old")
     save_preset(folder, model, PercentileScaling(), None, {"summary": "new"})
     assert not (folder / "stray.txt").exists()
-    assert load_preset(folder).mask is None
+    assert load_preset(folder).sampling is None
     assert [path.name for path in tmp_path.iterdir()] == ["pdnet-test"]
 
 

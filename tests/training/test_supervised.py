@@ -153,11 +153,13 @@ def test_monitor_that_is_never_measured_is_refused(tmp_path):
         train(load_recipe(RECIPE, ["monitor=val_psnr"]), tmp_path, report=silent)
 
 
-def test_overrides_reach_into_dicts_and_masks():
-    recipe = load_recipe(RECIPE, ["epochs=7", "model_arguments.num_iterations=2", "mask.acceleration=2", "root=/data"])
+def test_overrides_reach_into_dicts_and_samplings():
+    recipe = load_recipe(
+        RECIPE, ["epochs=7", "model_arguments.num_iterations=2", "sampling.acceleration=2", "root=/data"]
+    )
     assert recipe["epochs"] == 7 and recipe["root"] == "/data"
     assert recipe["model_arguments"]["num_iterations"] == 2 and recipe["model_arguments"]["num_filters"] == 4
-    assert recipe["mask"].acceleration == 2 and recipe["mask"].center_fraction == 0.2
+    assert recipe["sampling"].acceleration == 2 and recipe["sampling"].center_fraction == 0.2
     assert load_recipe(RECIPE)["model_arguments"]["num_iterations"] == 1
 
 
@@ -174,8 +176,8 @@ def test_published_recipes_are_whole(path):
         ("epoch=1", "no `epoch`; did you mean `epochs`"),
         ("epochs", "takes key=value"),
         ("epochs=0", "`epochs` must be a whole number >= 1"),
-        ("mask.accelerations=2", "did you mean `acceleration`"),
-        ("mask.acceleration=0.5", "`acceleration` must be >= 1"),
+        ("sampling.accelerations=2", "did you mean `acceleration`"),
+        ("sampling.acceleration=0.5", "`acceleration` must be >= 1"),
         ("schedule=steps", "`schedule` must be"),
         ("epochs.more=1", "cannot reach"),
     ],

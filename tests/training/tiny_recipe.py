@@ -33,7 +33,7 @@ recipe = {
     "model_arguments": {"num_iterations": 1, "num_filters": 4, "num_primal": 2, "num_dual": 1, "buffers": "adjoint"},
     "sources": sources,
     "root": "nowhere",
-    "mask": RandomMask(3, 0.2),
+    "sampling": RandomMask(3, 0.2),
     "optimizer": keras.optimizers.Adam,
     "schedule": "cosine",
     "learning_rate": 0.01,

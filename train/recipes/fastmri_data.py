@@ -14,7 +14,7 @@ def sources(root, split):
 SINGLE_COIL_KNEE = {
     "sources": sources,
     "root": None,
-    "mask": RandomMask(4),
+    "sampling": RandomMask(4),
     "scaling": ConstantScaling(1e6),
     "train_options": {"slices": "random", "inner_slices": 8, "crop": (320, 320)},
     "validation_options": {"inner_slices": 8, "crop": (320, 320)},

@@ -13,7 +13,7 @@ recipe = {
     "model_arguments": {"buffers": "adjoint", "primal_only": True},
     "sources": functools.partial(sources, num_coils=8),
     "root": None,
-    "mask": RandomMask(4),
+    "sampling": RandomMask(4),
     "scaling": PercentileScaling(),
     "train_options": {"slices": "random", "inner_slices": 24},
     "validation_options": {"inner_slices": 4},

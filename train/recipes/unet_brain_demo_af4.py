@@ -12,7 +12,7 @@ recipe = {
     "model": UNet,
     "sources": functools.partial(sources, num_coils=1),
     "root": None,
-    "mask": RandomMask(4),
+    "sampling": RandomMask(4),
     "scaling": PercentileScaling(),
     "train_options": {"slices": "random", "inner_slices": 24},
     "validation_options": {"inner_slices": 4},

@@ -1,7 +1,7 @@
 """XPDNet on multi-coil brains of fastMRI, equidistant masks, acceleration 4: the network of the 2020 challenge.
 
 The settings are those of section 5.1 of the thesis, and of the predecessor's `xpdnet_train.py` where the thesis is
-silent (learning rate, scaling, largest size). For acceleration 8 use `--set mask.acceleration=8` and a
+silent (learning rate, scaling, largest size). For acceleration 8 use `--set sampling.acceleration=8` and a
 `Cartesian(center_fraction=0.04)`. The challenge's weights were then fine-tuned for 10 epochs on each contrast, with
 `initial_weights` and a learning rate of 1e-7.
 """
@@ -29,7 +29,7 @@ recipe = {
     "model": XPDNet,
     "sources": sources,
     "root": None,
-    "mask": BenchmarkEquidistantMask(4),
+    "sampling": BenchmarkEquidistantMask(4),
     "scaling": ConstantScaling(1e6),
     "train_options": {"slices": "random"},  # an epoch sees one slice of each volume
     "validation_options": {"inner_slices": 4},

@@ -55,7 +55,7 @@ def import_checkpoint(path, source, architecture, config=None):
     return model
 
 
-def import_preset(path, source, architecture, folder, config=None, mask=None, scaling=None, metadata=None):
+def import_preset(path, source, architecture, folder, config=None, sampling=None, scaling=None, metadata=None):
     """Write a preset of a foreign checkpoint.
 
     Args:
@@ -64,7 +64,7 @@ def import_preset(path, source, architecture, folder, config=None, mask=None, sc
         architecture: see there.
         folder: the preset's; its name is the preset's.
         config: see there.
-        mask: the sampling that the weights were trained with, where it is known.
+        sampling: what the weights were trained with, where it is known.
         scaling: rule of `mri_zoo.data.preparation` that they expect, by default the one of `source`.
         metadata: replaces entries of the model card, see `save_preset`.
 
@@ -78,7 +78,7 @@ def import_preset(path, source, architecture, folder, config=None, mask=None, sc
         "licence": "That of the imported weights.",
         **(metadata or {}),
     }
-    save_preset(folder, model, scaling or find_architecture(source, architecture).scaling, mask, card)
+    save_preset(folder, model, scaling or find_architecture(source, architecture).scaling, sampling, card)
     return model
 
 

@@ -1,0 +1,179 @@
+"""Non-Cartesian measurements: of fully sampled Cartesian scans along a trajectory, and those that were measured so."""
+
+import collections
+import dataclasses
+import hashlib
+import threading
+
+import numpy as np
+from keras import ops
+
+from mri_zoo.data.fourier import center_crop, ifft2c
+from mri_zoo.physics.density import pipe_density
+from mri_zoo.physics.nufft import check_density, check_trajectory, normal_kernel, nufft, nufft_adjoint
+
+# Of one trajectory on images of several sizes; at 640 x 400 each takes 5 MB, at 176 x 256 x 256 400 MB.
+NUM_CACHED = 8
+SHARED = ("trajectory", "density", "kernel")  # keys of a batch which are the same for all slices of an encoding
+
+_cache, _locks, _cache_lock = collections.OrderedDict(), collections.defaultdict(threading.Lock), threading.Lock()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Encoding:
+    """A trajectory on images of one size, and what follows from the two: the same for all slices and coils.
+
+    Attributes:
+        size: (height, width) or (depth, height, width) of the image.
+        trajectory: (samples, dimension) float32, radians per pixel.
+        density: (samples,) float32, its compensation; unit gain at the zero frequency.
+        kernel: float32 of twice the size, the transfer function of the normal operator, or None where it is left to the
+            model to compute it.
+    """
+
+    size: tuple[int, ...]
+    trajectory: np.ndarray
+    density: np.ndarray
+    kernel: np.ndarray | None = None
+
+    @property
+    def acceleration(self):
+        """Pixels for each sample."""
+        return float(np.prod(self.size)) / len(self.trajectory)
+
+    def measure(self, images):
+        """Samples (coil, samples) complex64 of coil images (coil, *size)."""
+        return ops.convert_to_numpy(nufft(images[None].astype("complex64"), self.trajectory[None]))[0]
+
+    def adjoint(self, samples):
+        """Coil images (coil, *size) complex64 of samples (coil, samples), with density compensation."""
+        return ops.convert_to_numpy(nufft_adjoint((samples * self.density)[None], self.trajectory[None], self.size))[0]
+
+    def inputs(self, kspace):
+        """The model's input without a batch axis: samples (coil, samples) and what they need."""
+        found = {"kspace": kspace, "trajectory": self.trajectory, "density": self.density}
+        return found if self.kernel is None else {**found, "kernel": self.kernel}
+
+
+def make_encoding(trajectory, size, density=None, kernel=True):
+    """The `Encoding` of a trajectory; the last `NUM_CACHED` are kept, so that each is computed once.
+
+    Args:
+        trajectory: (..., dimension) float32, radians per pixel in [-pi, pi].
+        size: of the image.
+        density: (...) float32 weights, one for each sample; by default Pipe's iteration, 10 times as in the thesis.
+        kernel: compute the kernel of the normal operator, too.
+
+    Raises:
+        ValueError: if trajectory or density are not finite, out of their range or do not fit the size.
+    """
+    size = tuple(map(int, size))
+    check_trajectory(trajectory, len(size))
+    trajectory = np.ascontiguousarray(trajectory, np.float32).reshape(-1, len(size))
+    key = size, kernel, hashlib.sha1(trajectory).digest()
+    if density is not None:
+        density = np.ascontiguousarray(density, np.float32).ravel()
+        if len(density) != len(trajectory):
+            raise ValueError(f"{len(density)} density weights do not fit a trajectory of {len(trajectory)} samples.")
+        check_density(density)
+        key += (hashlib.sha1(density).digest(),)
+    with _cache_lock:
+        lock = _locks[key]
+    with lock:  # of threads that ask for one encoding, the first computes it
+        with _cache_lock:
+            found = _cache.get(key)
+        if found is None:
+            found = _encoding_of(trajectory, size, density, kernel)
+        with _cache_lock:
+            _cache[key] = found
+            _cache.move_to_end(key)
+            while len(_cache) > NUM_CACHED:
+                _locks.pop(_cache.popitem(last=False)[0], None)
+    return found
+
+
+def _encoding_of(trajectory, size, density, kernel):
+    if density is None:
+        density = ops.convert_to_numpy(pipe_density(trajectory, size))
+    else:
+        unscaled = Encoding(size, trajectory, density)
+        density = density / unit_gain(unscaled)
+    transfer = None
+    if kernel:
+        transfer = ops.convert_to_numpy(normal_kernel(trajectory[None], density[None], size))[0]
+    return Encoding(size, trajectory, density.astype(np.float32), transfer)
+
+
+def unit_gain(encoding):
+    """Mean magnitude of A^H D A 1, by which weights of any scale are divided."""
+    ones = np.ones((1, *encoding.size), np.complex64)
+    return np.mean(np.abs(encoding.adjoint(encoding.measure(ones))))
+
+
+def measure_slice(kspace, target, encoding, scaling, crop=None):
+    """Sample one fully sampled slice, or volume, along a trajectory, and scale it.
+
+    The coil images are centred on the grid of the encoding: padded with zeros, or cropped.
+
+    Args:
+        kspace: (coil, height, width) complex64; of a three-dimensional encoding (slice, coil, height, width).
+        target: (target height, target width) float32 reference, (slice, ...) of a volume, or None for inference.
+        encoding: an `Encoding`.
+        scaling: rule that gives the factor for the samples.
+        crop: (height, width) of the target; it is centre-cropped where it is larger.
+
+    Returns:
+        The model's input without a batch axis; the target, scaled, cropped, and of a volume centred on the grid as the
+        images are, or None; the factor, by which the model's output must be divided.
+
+    Reference: Ramzi, thesis, section 5.2.4, equation 5.3.
+    """
+    size = encoding.size
+    images = ifft2c(kspace)
+    if len(size) == 3:
+        images = np.swapaxes(images, 0, 1)  # coils before slices
+    if target is not None:
+        target = _cropped(target, crop, size)
+    shape = None if target is None else target.shape[-2:]
+    inputs, factor = scale_samples(encoding.measure(_centred(images, size, shape)), encoding, scaling)
+    if target is not None:
+        target = target if target.ndim == 2 else _centred(target, (size[0], *target.shape[1:]), target.shape[1:])
+        target = target * np.float32(factor)
+    return inputs, target, factor
+
+
+def scale_samples(samples, encoding, scaling):
+    """The model's input, and the factor by which its output must be divided, of measured samples (coil, samples)."""
+    factor = scaling(samples, encoding.adjoint)
+    return encoding.inputs((samples * np.float32(factor)).astype(np.complex64)), factor
+
+
+def on_scan(images, extent):
+    """Images (..., height, width) on the grid of an encoding, centred on that of the scan again."""
+    return _centred(images, extent, None)
+
+
+def _cropped(target, crop, size):
+    """No larger than the crop and the grid."""
+    wanted = size[-2:] if crop is None else np.minimum(crop, size[-2:])
+    return center_crop(target, np.minimum(target.shape[-2:], wanted))
+
+
+def _centred(images, size, target_size):
+    """Images padded or cropped on their last axes to a size.
+
+    A crop of the result to the target's size, as fastMRI crops, shows the same pixels as that crop of the images: with
+    odd differences there are two centres.
+    """
+    dimensions = len(size)
+    target_size = () if target_size is None else tuple(target_size)
+    target_size = (None,) * (dimensions - len(target_size)) + target_size
+    for axis, want, target in zip(range(-dimensions, 0), size, target_size, strict=True):
+        have = images.shape[axis]
+        target = min(have, want) if target is None else target
+        first = (want - target) // 2 - (have - target) // 2  # of the images, on the grid
+        images = np.take(images, np.arange(max(-first, 0), min(have, want - first)), axis)
+        padding = [(0, 0)] * images.ndim
+        padding[axis] = max(first, 0), want - max(first, 0) - images.shape[axis]
+        images = np.pad(images, padding)
+    return images
