@@ -73,6 +73,20 @@ class ReconstructionModel(keras.Model):
         return cls(**{**config, "physics": physics})
 
 
+def require_grid(physics, what):
+    """Refuse networks in k-space where its samples are no grid.
+
+    Args:
+        physics: of the model.
+        what: has these networks.
+
+    Raises:
+        ValueError: if `physics` is not `Cartesian`.
+    """
+    if not isinstance(physics, Cartesian):
+        raise ValueError(f"{what} needs k-space on a grid: `physics` must be Cartesian, got {type(physics).__name__}.")
+
+
 def magnitude_like(target, image):
     """|image| (batch, height, width), centre-cropped to the target's height and width.
 

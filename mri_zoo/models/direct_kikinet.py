@@ -4,7 +4,7 @@ import keras
 
 from mri_zoo.layers.convnet import apply_per_coil, copies
 from mri_zoo.layers.instance_unet import InstanceUNet
-from mri_zoo.models.base import ReconstructionModel
+from mri_zoo.models.base import ReconstructionModel, require_grid
 from mri_zoo.physics.complex import from_channels, to_channels
 
 
@@ -35,6 +35,7 @@ class DirectKIKINet(ReconstructionModel):
 
     def __init__(self, num_iterations=2, image_network=None, kspace_network=None, **kwargs):
         super().__init__(**kwargs)
+        require_grid(self.physics, "DirectKIKINet")
         if num_iterations < 1:
             raise ValueError(f"`num_iterations` must be >= 1, got {num_iterations}.")
         self.num_iterations = num_iterations

@@ -3,7 +3,7 @@
 import keras
 
 from mri_zoo.layers.convnet import ComplexNet, ConvNet, apply_per_coil
-from mri_zoo.models.base import ReconstructionModel
+from mri_zoo.models.base import ReconstructionModel, require_grid
 from mri_zoo.physics.consistency import blend_measured, replace_measured
 
 
@@ -45,6 +45,7 @@ class KIKINet(ReconstructionModel):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        require_grid(self.physics, "KIKINet")
         if num_cascades < 1:
             raise ValueError(f"`num_cascades` must be >= 1, got {num_cascades}.")
         if soft_consistency and num_cascades == 1 and not final_consistency:

@@ -6,7 +6,7 @@ from keras import ops
 from mri_zoo.layers.convnet import apply_per_coil, copies
 from mri_zoo.layers.instance_unet import InstanceUNet
 from mri_zoo.layers.normunet import NormUNet
-from mri_zoo.models.base import ReconstructionModel
+from mri_zoo.models.base import ReconstructionModel, require_grid
 from mri_zoo.physics.complex import read_buffer, stack_buffers, to_channels
 
 
@@ -74,6 +74,7 @@ class LPDNet(ReconstructionModel):
         self.primal_network, self.primal_nets = copies(primal_network, number, self.dtype_policy)
         self.dual_network, self.dual_nets = False, []
         if dual_network is not False:
+            require_grid(self.physics, "LPDNet with `dual_network`")
             self.dual_network, self.dual_nets = copies(dual_network, number, self.dtype_policy)
 
     def call(self, batch):

@@ -3,6 +3,7 @@
 import keras
 
 from mri_zoo.layers.convnet import ConvNet
+from mri_zoo.models.base import require_grid
 from mri_zoo.models.primal_dual import PrimalDualModel
 
 
@@ -51,6 +52,8 @@ class PDNet(PrimalDualModel):
             raise ValueError(f'`buffers` must be "zeros" or "adjoint", got {buffers!r}.')
         if buffers == "zeros" and num_primal < 2:
             raise ValueError(f'`num_primal` must be >= 2 with buffers="zeros", got {num_primal}.')
+        if not primal_only:
+            require_grid(self.physics, "PDNet without `primal_only`")
         self.num_filters, self.primal_only, self.buffers = num_filters, primal_only, buffers
         self.image_read = 1 if buffers == "zeros" else 0
         self.primal_nets = [self._network(num_primal) for _ in range(num_iterations)]

@@ -7,6 +7,7 @@ from mri_zoo.layers.convnet import ComplexNet, copies
 from mri_zoo.layers.instance_unet import InstanceUNet
 from mri_zoo.layers.sensitivity import SensitivityRefiner
 from mri_zoo.models.base import ReconstructionModel
+from mri_zoo.physics.cartesian import Cartesian
 from mri_zoo.physics.coils import calibration_region, normalize_maps
 from mri_zoo.physics.complex import scale
 
@@ -16,7 +17,8 @@ class RefinedMaps(ReconstructionModel):
     """A model, and a network that refines its sensitivity maps: what DIRECT trains together.
 
     Where the batch has no maps they come from the fully sampled centre of k-space, lines or a disc as
-    `calibration_region` finds it in the mask: the coil images of it, divided by their root-sum-of-squares. The refiner
+    `calibration_region` finds it in the mask: the coil images of it, divided by their root-sum-of-squares; non-Cartesian
+    data has no mask, and `physics.estimate_maps` takes its place. The refiner
     then improves those or the given ones; a single coil is left as it is.
 
     Args:
@@ -52,6 +54,8 @@ class RefinedMaps(ReconstructionModel):
         return refined if maps.shape[1] else ops.where(ops.shape(maps)[1] == 1, maps, refined)
 
     def _estimate(self, batch):
+        if not isinstance(self.physics, Cartesian):
+            return self.physics.estimate_maps(batch)
         center = calibration_region(batch["mask"])
         if self.sigma is not None:
             position = ops.linspace(-1.0, 1.0, ops.shape(center)[-1])

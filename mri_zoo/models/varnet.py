@@ -8,6 +8,7 @@ from mri_zoo.layers.instance_unet import InstanceUNet
 from mri_zoo.layers.normunet import NormUNet
 from mri_zoo.layers.sensitivity import SensitivityRefiner
 from mri_zoo.models.base import ReconstructionModel
+from mri_zoo.physics.cartesian import Cartesian
 from mri_zoo.physics.coils import calibration_region, low_frequency_lines, root_sum_of_squares
 from mri_zoo.physics.complex import from_channels, scale, to_channels
 
@@ -17,7 +18,8 @@ class VarNet(ReconstructionModel):
     """End-to-end variational network: gradient steps and learned corrections of all coils, with learned coil maps.
 
     The sensitivity maps S come from the central lines of k-space: a network corrects the image of each coil, and the
-    results are divided by their root-sum-of-squares. Maps of the batch are not used. Each cascade then computes, with a
+    results are divided by their root-sum-of-squares. Maps of the batch are not used. Of non-Cartesian data, which has
+    no lines, the network corrects the maps of `physics.estimate_maps`. Each cascade then computes, with a
     learned step size w and a network of its own::
 
         k <- k - w M (k - y) - F S net(S^H F^-1 k)
@@ -86,9 +88,9 @@ class VarNet(ReconstructionModel):
 
     def call(self, batch):
         """The reconstructed image, (batch, height, width) complex64."""
-        if self.sensitivity is None:
+        if self.sensitivity is None or not isinstance(self.physics, Cartesian):
             batch = self.physics.complete(batch)
-        else:
+        if self.sensitivity is not None:
             batch = {**batch, "sensitivity_maps": self.sensitivity_maps(batch)}
         measured = coils = self.physics.coil_adjoint(batch["kspace"], batch)
         for network, step_size in zip(self.networks, self.step_sizes, strict=True):
@@ -101,6 +103,8 @@ class VarNet(ReconstructionModel):
 
     def sensitivity_maps(self, batch):
         """The estimated maps, (batch, coil, height, width) complex64 of unit root-sum-of-squares."""
+        if not isinstance(self.physics, Cartesian):
+            return self.sensitivity(self.physics.estimate_maps(batch))
         if self.num_low_frequencies is None:
             center = calibration_region(batch["mask"], even=True)
         else:

@@ -5,6 +5,7 @@ from keras import ops
 
 from mri_zoo.layers.mwcnn import MWCNN
 from mri_zoo.layers.unet import pad_and_crop
+from mri_zoo.models.base import require_grid
 from mri_zoo.models.primal_dual import PrimalDualModel, add
 
 
@@ -56,6 +57,8 @@ class XPDNet(PrimalDualModel):
         if pad_multiple < 1:
             raise ValueError(f"`pad_multiple` must be >= 1, got {pad_multiple}.")
         self.residual, self.pad_multiple = residual, pad_multiple
+        if kspace_network is not None:
+            require_grid(self.physics, "XPDNet with `kspace_network`")
         if image_network is None:
             image_network = MWCNN(2 * num_primal, (64, 128, 256), num_first_convolutions=2, first_filters=32)
         self.primal_nets = self._copies("image_network", image_network, num_primal)
