@@ -77,6 +77,21 @@ def unet_scales(arrays):
     }
 
 
+def vnet_scales(arrays):
+    """The arguments `num_filters`, `num_convolutions` and `activation` of a `VNetBlock`."""
+    kernels = [array for _, array in arrays if array.ndim == 5]
+    # After the blocks down, the bottom and the blocks up: a convolution for each upsampling, and the last one.
+    widths = [kernel.shape[-1] for kernel in kernels]
+    num_convolutions = next(i for i, width in enumerate(widths) if width != widths[0])
+    num_scales = (len(kernels) + num_convolutions) // (2 * num_convolutions + 1)
+    slopes = any(array.shape[:3] == (1, 1, 1) and array.ndim == 4 for _, array in arrays)
+    return {
+        "num_filters": [widths[i * num_convolutions] for i in range(num_scales)],
+        "num_convolutions": num_convolutions,
+        "activation": "prelu" if slopes else "relu",
+    }
+
+
 def padding_multiple(network):
     """What the predecessor's XPDNet pads images to multiples of."""
     if isinstance(network, MWCNN | UNetBlock):
@@ -90,8 +105,8 @@ def network_weights(network, arrays, *num_images):
         arrays = sorted(arrays, key=lambda item: item[1].ndim > 0)  # the switches are the layer's own weights
     first, per_band = _first_convolution(network).kernel, 2 * sum(num_images)
     for variable, (name, array) in zip(network.weights, arrays, strict=False):
-        if variable is first and array.ndim == 4 and array.shape[2] % per_band == 0:
-            by_band = array.reshape(*array.shape[:2], -1, per_band, array.shape[3])
+        if variable is first and array.ndim >= 4 and array.shape[-2] % per_band == 0:
+            by_band = array.reshape(*array.shape[:-2], -1, per_band, array.shape[-1])
             array = image_by_image(by_band, *num_images).reshape(array.shape)
         yield variable, name, array
 
