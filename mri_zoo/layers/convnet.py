@@ -93,10 +93,10 @@ class ComplexNet(keras.layers.Layer):
         return cls(**{**config, "network": keras.saving.deserialize_keras_object(config["network"])})
 
 
-def convolution(num_filters, kernel_size=3, activation=None, dimensions=2, **kwargs):
-    """A same-padded convolution in 2 or 3 dimensions.
+def convolution(num_filters, kernel_size=3, activation=None, dimensions=2, padding="same", **kwargs):
+    """A convolution in 2 or 3 dimensions, same-padded by default.
 
-    `activation` is Keras's name, a number, the negative slope of a leaky ReLU, or "prelu": a learned slope for each
+    `activation` is Keras's name or a layer, a number, the negative slope of a leaky ReLU, or "prelu": a learned slope for each
     channel.
 
     Raises:
@@ -109,7 +109,13 @@ def convolution(num_filters, kernel_size=3, activation=None, dimensions=2, **kwa
     elif activation == "prelu":
         activation = keras.layers.PReLU(shared_axes=[*range(1, 1 + dimensions)], dtype=kwargs.get("dtype"))
     kind = keras.layers.Conv2D if dimensions == 2 else keras.layers.Conv3D
-    return kind(num_filters, kernel_size, padding="same", activation=activation, **kwargs)
+    return kind(num_filters, kernel_size, padding=padding, activation=activation, **kwargs)
+
+
+def prelu(dtype, dimensions=2):
+    """A PReLU as PyTorch's: one learned slope for all channels, 0.25 at first."""
+    axes = list(range(1, dimensions + 2))
+    return keras.layers.PReLU(keras.initializers.Constant(0.25), shared_axes=axes, dtype=dtype)
 
 
 def chain(layers, x):
@@ -119,10 +125,14 @@ def chain(layers, x):
     return x
 
 
-def apply_per_coil(layer, x):
-    """Apply an image layer to (batch, coil, height, width, channels), each on its own; volumes have a depth too."""
+def apply_per_coil(layer, x, dimensions=None):
+    """Apply an image layer to (batch, coil, height, width, channels), each on its own; volumes have a depth too.
+
+    Of a layer of 2-D images the argument `dimensions` is 2: axes between coil and height are then like more coils.
+    """
     shape = ops.shape(x)
-    y = layer(ops.reshape(x, (-1, *shape[2:])))
+    image = shape[2:] if dimensions is None else shape[-dimensions - 1 :]
+    y = layer(ops.reshape(x, (-1, *image)))
     return ops.reshape(y, (-1, *shape[1:-1], y.shape[-1]))
 
 

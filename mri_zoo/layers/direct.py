@@ -7,7 +7,7 @@ one slope for all channels. DIRECT's `Conv2d` has one slope in a whole program; 
 import keras
 from keras import ops
 
-from mri_zoo.layers.convnet import chain, convolution
+from mri_zoo.layers.convnet import chain, convolution, prelu
 from mri_zoo.layers.mwcnn import haar, inverse_haar
 
 
@@ -38,7 +38,7 @@ class PReLUConvNet(keras.layers.Layer):
             keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-4, dtype=self.dtype_policy)
             for _ in range(num_convolutions if batch_norm else 0)
         ]
-        self.activation = _prelu(self.dtype_policy) if num_convolutions > 1 else None
+        self.activation = prelu(self.dtype_policy) if num_convolutions > 1 else None
 
     def call(self, x):
         """Apply the network."""
@@ -233,12 +233,8 @@ class TiedDownUpBlock(keras.layers.Layer):
         return {**super().get_config(), "num_filters": self.num_filters}
 
 
-def _prelu(dtype):
-    return keras.layers.PReLU(keras.initializers.Constant(0.25), shared_axes=[1, 2, 3], dtype=dtype)
-
-
 def _activated(num_filters, dtype):
-    return convolution(num_filters, activation=_prelu(dtype), dtype=dtype)
+    return convolution(num_filters, activation=prelu(dtype), dtype=dtype)
 
 
 def _halving(num_filters, dtype):

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from mri_zoo.layers.instance_unet import InstanceUNet, center_groups, pad_evenly, spread
+from mri_zoo.layers.instance_unet import InstanceUNet, center_groups, crop_padded, pad_evenly, spread
 
 
 @keras.saving.register_keras_serializable("mri_zoo")
@@ -20,17 +20,20 @@ class NormUNet(keras.layers.Layer):
         num_outputs: output channels, an even number.
         num_filters: channels of the finest scale.
         num_pools: scales below the finest.
+        dimensions: 2 or 3, of the image; a depth precedes the height.
 
-    Reference: Sriram et al., E2E-VarNet, MICCAI 2020; `NormUnet` of fastMRI (two channels) and `NormUnetModel2d` of
-    DIRECT (any even number), which have no value for constant images, where the result here is the mean.
+    Reference: Sriram et al., E2E-VarNet, MICCAI 2020; `NormUnet` of fastMRI (two channels), `NormUnetModel2d` and
+    `NormUnetModel3d` of DIRECT (any even number), which have no value for constant images, where the result here is the
+    mean.
     """
 
-    def __init__(self, num_outputs, num_filters=18, num_pools=4, **kwargs):
+    def __init__(self, num_outputs, num_filters=18, num_pools=4, dimensions=2, **kwargs):
         super().__init__(autocast=False, **kwargs)  # the statistics are of the unrounded image
         if num_outputs < 1 or num_outputs % 2:
             raise ValueError(f"`num_outputs` must be even and >= 2, got {num_outputs}.")
         self.num_outputs, self.num_filters, self.num_pools = num_outputs, num_filters, num_pools
-        self.unet = InstanceUNet(num_outputs, num_filters, num_pools, dtype=self.dtype_policy)
+        self.dimensions = dimensions
+        self.unet = InstanceUNet(num_outputs, num_filters, num_pools, dimensions, dtype=self.dtype_policy)
 
     def build(self, input_shape):
         """Create all weights."""
@@ -38,11 +41,11 @@ class NormUNet(keras.layers.Layer):
 
     def call(self, x):
         """Apply the network to the normalised channels."""
-        height, width = ops.shape(x)[1:3]
+        size = ops.shape(x)[1:-1]
         centered, mean, variance = center_groups(x, 2, unbiased=True)
         deviation = ops.sqrt(ops.maximum(variance, 1e-30))
-        padded, (top, left) = pad_evenly(centered / spread(deviation, x), height + -height % 16, width + -width % 16)
-        y = self.unet(padded)[:, top : top + height, left : left + width]
+        padded, before = pad_evenly(centered / spread(deviation, x), *(n + -n % 16 for n in size))
+        y = crop_padded(self.unet(padded), before, size)
         return ops.cast(y, "float32") * spread(deviation, y) + spread(mean, y)
 
     def get_config(self):
@@ -52,4 +55,5 @@ class NormUNet(keras.layers.Layer):
             "num_outputs": self.num_outputs,
             "num_filters": self.num_filters,
             "num_pools": self.num_pools,
+            "dimensions": self.dimensions,
         }

@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from mri_zoo.layers.convnet import convolution, prelu
+
 
 @keras.saving.register_keras_serializable("mri_zoo")
 class ConvGRU(keras.layers.Layer):
@@ -68,10 +70,10 @@ class ConvGRU(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("mri_zoo")
 class StateInitializer(keras.layers.Layer):
-    """The first states of a `ConvGRU`: dilated 3x3 convolutions, then a 1x1 convolution for each state.
+    """What an unrolled network begins with: dilated 3x3 convolutions, then a 1x1 convolution for each state.
 
-    Real (batch, height, width, channels) to a list of `num_states` tensors (batch, height, width, `num_outputs`); all
-    convolutions end in a ReLU and repeat the borders.
+    Real (batch, height, width, channels) to a list of `num_states` tensors (batch, height, width, `num_outputs`); in
+    three dimensions a depth precedes the height. The dilated convolutions repeat the borders and end in a ReLU.
 
     Args:
         num_states: states.
@@ -79,8 +81,11 @@ class StateInitializer(keras.layers.Layer):
         num_filters: channels of each dilated convolution.
         dilations: of each of them.
         num_scales: how many of the last dilated convolutions the 1x1 convolutions see.
+        activation: of the 1x1 convolutions: Keras's name, the negative slope of a leaky ReLU, or "prelu" for a learned
+            one.
+        dimensions: 2 or 3, of the image.
 
-    Reference: Yiasemis et al., RecurrentVarNet, CVPR 2022, section 3.4.
+    Reference: Yiasemis et al., RecurrentVarNet, CVPR 2022, section 3.4; Yiasemis et al., vSHARP, arXiv:2309.09954.
     """
 
     def __init__(
@@ -90,6 +95,8 @@ class StateInitializer(keras.layers.Layer):
         num_filters=(32, 32, 64, 64),
         dilations=(1, 1, 2, 4),
         num_scales=3,
+        activation="relu",
+        dimensions=2,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -99,19 +106,23 @@ class StateInitializer(keras.layers.Layer):
             raise ValueError(f"`num_scales` must be between 1 and {len(num_filters)}, got {num_scales}.")
         self.num_states, self.num_outputs, self.num_scales = num_states, num_outputs, num_scales
         self.num_filters, self.dilations = tuple(num_filters), tuple(dilations)
+        self.activation, self.dimensions = activation, dimensions
+        options = {"dimensions": dimensions, "padding": "valid", "dtype": self.dtype_policy}
         self.convolutions = [
-            keras.layers.Conv2D(filters, 3, dilation_rate=dilation, activation="relu", dtype=self.dtype_policy)
+            convolution(filters, activation="relu", dilation_rate=dilation, **options)
             for filters, dilation in zip(num_filters, dilations, strict=True)
         ]
+        learned = activation == "prelu"
         self.outputs = [
-            keras.layers.Conv2D(num_outputs, 1, activation="relu", dtype=self.dtype_policy) for _ in range(num_states)
+            convolution(num_outputs, 1, prelu(self.dtype_policy, dimensions) if learned else activation, **options)
+            for _ in range(num_states)
         ]
 
     def call(self, x):
         """The list of states."""
         features = [x]
-        for convolution, dilation in zip(self.convolutions, self.dilations, strict=True):
-            features.append(convolution(repeat_borders(features[-1], dilation)))
+        for convolve, dilation in zip(self.convolutions, self.dilations, strict=True):
+            features.append(convolve(repeat_borders(features[-1], dilation)))
         x = ops.concatenate(features[-self.num_scales :], axis=-1)
         return [output(x) for output in self.outputs]
 
@@ -124,12 +135,14 @@ class StateInitializer(keras.layers.Layer):
             "num_filters": self.num_filters,
             "dilations": self.dilations,
             "num_scales": self.num_scales,
+            "activation": self.activation,
+            "dimensions": self.dimensions,
         }
 
 
 def repeat_borders(x, size):
-    """Pad height and width of (batch, height, width, channels) by `size` copies of the outermost row and column."""
-    for axis in (1, 2):
+    """Pad (batch, height, width, channels), or with more axes before, by `size` copies of the outermost lines."""
+    for axis in range(1, len(x.shape) - 1):
         first, last = (ops.take(x, [index], axis=axis) for index in (0, -1))
         x = ops.concatenate([first] * size + [x] + [last] * size, axis=axis)
     return x

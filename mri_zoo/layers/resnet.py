@@ -61,7 +61,7 @@ class ScaledResNet(keras.layers.Layer):
 
     Real (batch, height, width, channels) to (batch, height, width, `num_outputs`), zero-padded. With a first
     convolution f and blocks ``B(x) = x + s conv(relu(conv(x)))``, each followed by batch normalisation, it computes
-    ``conv1x1(conv(f(x) + B(... B(f(x)))))``.
+    ``conv1x1(conv(f(x) + B(... B(f(x)))))``; the 1x1 convolution is from `num_inputs` to `num_outputs` channels.
 
     Args:
         num_outputs: output channels.
@@ -69,16 +69,27 @@ class ScaledResNet(keras.layers.Layer):
         num_blocks: residual blocks.
         batch_normalization: normalise after each block.
         scale: s, of each block.
+        num_inputs: channels of the input, `num_outputs` by default.
 
     Reference: `direct.nn.resnet` of github.com/NKI-AI/direct, after Lim et al., EDSR, CVPRW 2017.
     """
 
-    def __init__(self, num_outputs=2, num_filters=128, num_blocks=15, batch_normalization=True, scale=0.1, **kwargs):
+    def __init__(
+        self,
+        num_outputs=2,
+        num_filters=128,
+        num_blocks=15,
+        batch_normalization=True,
+        scale=0.1,
+        num_inputs=None,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         if num_blocks < 1:
             raise ValueError(f"`num_blocks` must be >= 1, got {num_blocks}.")
         self.num_outputs, self.num_filters, self.num_blocks = num_outputs, num_filters, num_blocks
         self.batch_normalization, self.scale = batch_normalization, scale
+        self.num_inputs = num_outputs if num_inputs is None else num_inputs
         policy = self.dtype_policy
         self.first = convolution(num_filters, dtype=policy)
         self.blocks = [
@@ -89,7 +100,7 @@ class ScaledResNet(keras.layers.Layer):
             keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, dtype=policy)  # PyTorch's
             for _ in range(num_blocks if batch_normalization else 0)
         ]
-        self.last = [convolution(num_outputs, dtype=policy), convolution(num_outputs, 1, dtype=policy)]
+        self.last = [convolution(self.num_inputs, dtype=policy), convolution(num_outputs, 1, dtype=policy)]
 
     def call(self, x, training=None):
         """Apply the network."""
@@ -112,6 +123,7 @@ class ScaledResNet(keras.layers.Layer):
             "num_blocks": self.num_blocks,
             "batch_normalization": self.batch_normalization,
             "scale": self.scale,
+            "num_inputs": self.num_inputs,
         }
 
 

@@ -12,7 +12,8 @@ from mri_zoo.physics.coils import normalize_maps
 class SensitivityRefiner(keras.layers.Layer):
     """One network for the maps of all coils, each on its own, then division by the root-sum-of-squares over coils.
 
-    (batch, coil, height, width) complex64 to the same. The map of a single coil stays as it is.
+    (batch, coil, height, width) complex64 to the same; frames between coil and height are refined one by one. The map
+    of a single coil stays as it is.
 
     Args:
         network: layer from (n, height, width, 1) complex64 to the same; by default the residual U-net of
@@ -29,7 +30,7 @@ class SensitivityRefiner(keras.layers.Layer):
         """The refined maps, of unit root-sum-of-squares."""
         if maps.shape[1] == 1:
             return maps
-        refined = normalize_maps(apply_per_coil(self.network, maps[..., None])[..., 0])
+        refined = normalize_maps(apply_per_coil(self.network, maps[..., None], dimensions=2)[..., 0])
         if maps.shape[1] is None:  # the coil count is known at run time only
             refined = ops.where(ops.equal(ops.shape(maps)[1], 1), maps, refined)
         return refined

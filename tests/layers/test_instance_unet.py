@@ -5,6 +5,8 @@ import tensorflow as tf
 from helpers import relative_error
 
 from mri_zoo.layers.instance_unet import InstanceUNet, center_groups, pad_evenly
+from mri_zoo.presets.importers.checkpoint import Checkpoint, assign
+from mri_zoo.presets.importers.direct_networks import network_weights, recognise
 
 
 def num_parameters(num_inputs, num_outputs, num_filters, num_pools):
@@ -92,6 +94,11 @@ def test_bad_arguments_are_refused(argument):
         InstanceUNet(**{"num_outputs": 1, argument: 0})
 
 
+def test_four_dimensions_are_refused():
+    with pytest.raises(ValueError, match="`dimensions` must be 2 or 3, got 4"):
+        InstanceUNet(1, dimensions=4)
+
+
 def test_serialisation_keeps_the_arguments_and_numbers(rng):
     net = InstanceUNet(2, 3, 1, name="small")
     x = rng.standard_normal((1, 7, 5, 2), dtype="float32")
@@ -102,3 +109,19 @@ def test_serialisation_keeps_the_arguments_and_numbers(rng):
     copy(x)
     copy.set_weights(net.get_weights())
     np.testing.assert_array_equal(copy(x), expected)
+
+
+def test_equals_the_recorded_network_in_three_dimensions(reference):
+    folder = reference / "pytorch" / "direct_unetmodel3d"
+    checkpoint = Checkpoint(folder / "checkpoint.safetensors")
+    net = recognise(checkpoint, "")
+    net.build((None, None, None, None, 2))
+    assign(net, checkpoint, network_weights(net, checkpoint, ""))
+    deferred = tf.function(net, input_signature=[tf.TensorSpec((None, None, None, None, 2))])
+    with np.load(folder / "io.npz") as io:
+        for name in [name for name in io if name.endswith("_input")]:
+            x = np.moveaxis(io[name], 1, -1)
+            expected = np.moveaxis(io[name.replace("_input", "_output")], 1, -1)
+            assert relative_error(net(x), expected) < 1e-5
+            assert relative_error(deferred(x), expected) < 1e-5
+            assert relative_error(tf.function(net)(x), expected) < 1e-5  # of known size

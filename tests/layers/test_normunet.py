@@ -7,6 +7,7 @@ from helpers import random_complex, relative_error
 from mri_zoo.layers.convnet import ComplexNet
 from mri_zoo.layers.normunet import NormUNet
 from mri_zoo.presets.importers.checkpoint import Checkpoint, assign
+from mri_zoo.presets.importers.direct_networks import network_weights, recognise
 from mri_zoo.presets.importers.fastmri import unet_arguments, unet_weights
 
 
@@ -69,3 +70,19 @@ def test_serialisation_keeps_the_arguments_and_numbers(rng):
     copy(x)
     copy.set_weights(net.get_weights())
     np.testing.assert_array_equal(copy(x), expected)
+
+
+def test_equals_the_recorded_network_in_three_dimensions(reference):
+    folder = reference / "pytorch" / "direct_normunetmodel3d"
+    checkpoint = Checkpoint(folder / "checkpoint.safetensors")
+    net = recognise(checkpoint, "")
+    net.build((None, None, None, None, 2))
+    assign(net, checkpoint, network_weights(net, checkpoint, ""))
+    deferred = tf.function(net, input_signature=[tf.TensorSpec((None, None, None, None, 2))])
+    with np.load(folder / "io.npz") as io:
+        for name in [name for name in io if name.endswith("_input")]:
+            x = np.moveaxis(io[name], 1, -1)
+            expected = np.moveaxis(io[name.replace("_input", "_output")], 1, -1)
+            assert relative_error(net(x), expected) < 1e-5
+            assert relative_error(deferred(x), expected) < 1e-5
+            assert relative_error(tf.function(net)(x), expected) < 1e-5  # of known size

@@ -94,8 +94,15 @@ def layer_weights(layer, checkpoint, name):
     names |= {"moving_mean": "running_mean", "moving_variance": "running_var"}
     for variable in (weight for weight in layer.weights if weight.name in names):
         array = checkpoint[f"{name}.{names[variable.name]}"]
-        # Both kinds of convolution have their channels before the space, in the reverse order of Keras's.
-        yield variable, f"{name}.{names[variable.name]}", array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
+        yield variable, f"{name}.{names[variable.name]}", channels_last(array)
+
+
+def channels_last(array):
+    """PyTorch's kernel of a convolution in Keras's order, other arrays as they are.
+
+    Both kinds of convolution have their channels before the space, in the reverse order of Keras's.
+    """
+    return array.transpose(*range(2, array.ndim), 1, 0) if array.ndim > 2 else array
 
 
 def assign(model, checkpoint, weights):

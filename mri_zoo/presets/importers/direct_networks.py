@@ -6,7 +6,7 @@ from mri_zoo.layers.instance_unet import InstanceUNet
 from mri_zoo.layers.normunet import NormUNet
 from mri_zoo.layers.resnet import ScaledResNet
 from mri_zoo.presets.importers.checkpoint import layer_weights
-from mri_zoo.presets.importers.fastmri import unet_arguments, unet_weights
+from mri_zoo.presets.importers.fastmri import FIRST, unet_arguments, unet_weights
 
 
 def recognise(checkpoint, prefix):
@@ -16,8 +16,9 @@ def recognise(checkpoint, prefix):
         DataError: if it is none that is known.
     """
     for first, arguments, kind in (
-        ("down_sample_layers.0.layers.0.weight", _unet, InstanceUNet),
-        ("unet2d.down_sample_layers.0.layers.0.weight", _norm_unet, NormUNet),
+        (FIRST, _unet, InstanceUNet),
+        (f"unet2d.{FIRST}", _norm_unet_2d, NormUNet),
+        (f"unet3d.{FIRST}", _norm_unet_3d, NormUNet),
         ("resblocks.0.conv1.weight", _resnet, ScaledResNet),
         ("down.0.convblock0.net.0.weight", _mwcnn, DilatedMWCNN),
         ("0.down.0.convblock0.net.0.weight", _extended_mwcnn, DilatedMWCNN),
@@ -34,9 +35,14 @@ def network_weights(network, checkpoint, prefix):
     if isinstance(network, InstanceUNet):
         return unet_weights(network, checkpoint, prefix)
     if isinstance(network, NormUNet):
-        return unet_weights(network.unet, checkpoint, f"{prefix}unet2d.")
+        return unet_weights(network.unet, checkpoint, f"{prefix}unet{network.dimensions}d.")
     kinds = {ScaledResNet: _resnet_weights, DilatedMWCNN: _mwcnn_weights, TiedDIDN: _didn_weights}
     return kinds.get(type(network), _conv_weights)(network, checkpoint, prefix)
+
+
+def slope(activation, checkpoint, name):
+    """(variable, name, array) of a PReLU with one slope."""
+    yield activation.alpha, f"{name}.weight", checkpoint[f"{name}.weight"].reshape(activation.alpha.shape)
 
 
 def count(checkpoint, prefix, suffix=""):
@@ -47,15 +53,24 @@ def count(checkpoint, prefix, suffix=""):
 
 def _unet(checkpoint, prefix):
     arguments = unet_arguments(checkpoint, prefix)
-    return {"num_outputs": len(checkpoint[f"{prefix}up_conv.{arguments['num_pools'] - 1}.1.bias"]), **arguments}
+    return {
+        "num_outputs": len(checkpoint[f"{prefix}up_conv.{arguments['num_pools'] - 1}.1.bias"]),
+        "dimensions": checkpoint[f"{prefix}{FIRST}"].ndim - 2,
+        **arguments,
+    }
 
 
-def _norm_unet(checkpoint, prefix):
+def _norm_unet_2d(checkpoint, prefix):
     return _unet(checkpoint, f"{prefix}unet2d.")
+
+
+def _norm_unet_3d(checkpoint, prefix):
+    return _unet(checkpoint, f"{prefix}unet3d.")
 
 
 def _resnet(checkpoint, prefix):
     return {
+        "num_inputs": checkpoint[f"{prefix}conv_in.weight"].shape[1],
         "num_outputs": len(checkpoint[f"{prefix}conv_out.1.bias"]),
         "num_filters": len(checkpoint[f"{prefix}conv_in.bias"]),
         "num_blocks": count(checkpoint, f"{prefix}resblocks.", "conv1.weight"),
@@ -129,7 +144,7 @@ def _didn_weights(network, checkpoint, prefix):
     def activated(layer, name, *aliases):
         for i in (0, *aliases):
             yield from plain(layer, f"{name}.{i}")
-            yield from _slope(layer.activation, checkpoint, f"{prefix}{name}.{i + 1}")
+            yield from slope(layer.activation, checkpoint, f"{prefix}{name}.{i + 1}")
 
     def shuffled(layer, name):
         for variable, array_name, array in plain(layer, name):
@@ -179,8 +194,4 @@ def _conv_weights(network, checkpoint, prefix):
     for i, norm in enumerate(network.norms):
         yield from layer_weights(norm, checkpoint, f"{prefix}conv.{stride * i + 1}")
     for i in range(network.num_convolutions - 1):
-        yield from _slope(network.activation, checkpoint, f"{prefix}conv.{stride * i + stride - 1}")
-
-
-def _slope(activation, checkpoint, name):
-    yield activation.alpha, f"{name}.weight", checkpoint[f"{name}.weight"].reshape(1, 1, 1)
+        yield from slope(network.activation, checkpoint, f"{prefix}conv.{stride * i + stride - 1}")

@@ -1,7 +1,7 @@
 """Weights of github.com/facebookresearch/fastMRI: a `state_dict`, alone or in a Lightning checkpoint."""
 
 from mri_zoo.models import FastMRIUNet, VarNet
-from mri_zoo.presets.importers.checkpoint import Architecture
+from mri_zoo.presets.importers.checkpoint import Architecture, channels_last
 
 FIRST = "down_sample_layers.0.layers.0.weight"  # of each U-net
 SENSITIVITY, CASCADE = "sens_net.norm_unet.unet.", "cascades.{}.model.unet."
@@ -18,8 +18,7 @@ def unet_weights(network, checkpoint, prefix=""):
 
     def pair(layers, *names):
         for layer, name in zip(layers, names, strict=True):
-            # From (out, in, height, width); of a transposed convolution, from (in, out, height, width).
-            yield layer.kernel, f"{prefix}{name}", checkpoint[f"{prefix}{name}"].transpose(2, 3, 1, 0)
+            yield layer.kernel, f"{prefix}{name}", channels_last(checkpoint[f"{prefix}{name}"])
 
     def block(layers, name):
         return pair(layers, f"{name}.layers.0.weight", f"{name}.layers.4.weight")
