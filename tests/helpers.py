@@ -54,10 +54,10 @@ def recorded_batch(path):
 
 
 def direct_batches(path):
-    """The batch and a dict of the outputs of both recordings, of an even and of an odd size, of a case of DIRECT."""
+    """The batch and a dict of the outputs of each recording of a case of DIRECT: sizes, or with frames."""
     with np.load(path) as io:
         arrays = dict(io)
-    for size in ("even", "odd"):
+    for size in ("even", "odd", "static", "dynamic"):
         own = {name.removeprefix(f"{size}_"): array for name, array in arrays.items() if name.startswith(f"{size}_")}
         if own:
             mask = own.pop("sampling_mask")[..., 0].astype("float32")

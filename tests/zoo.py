@@ -10,6 +10,7 @@ from mri_zoo.layers.mwcnn import MWCNN
 from mri_zoo.layers.resnet import PreActivationResNet, ScaledResNet
 from mri_zoo.layers.sensitivity import SensitivityRefiner
 from mri_zoo.models import (
+    VSHARP,
     CascadeNet,
     DirectKIKINet,
     DirectUNet,
@@ -123,6 +124,29 @@ LEARNED = {
             "sensitivity_filters": 2,
             "sensitivity_pools": 1,
             "num_low_frequencies": 4,
+        },
+    ),
+    "vsharp": (
+        VSHARP,
+        {
+            "denoiser": PReLUConvNet(2, 4, 2),
+            "num_iterations": 2,
+            "num_gradient_steps": 3,
+            "initializer_filters": (4, 6),
+            "initializer_dilations": (2, 1),
+            "initializer_scales": 2,
+            "initializer_activation": 0.1,
+        },
+    ),
+    "vsharp_shared": (
+        VSHARP,
+        {
+            "denoiser": ScaledResNet(2, 4, 1, num_inputs=6),
+            "num_iterations": 2,
+            "num_gradient_steps": 1,
+            "shared": True,
+            "initializer_filters": (4,),
+            "initializer_dilations": (1,),
         },
     ),
     "xpdnet": (

@@ -96,8 +96,8 @@ class ComplexNet(keras.layers.Layer):
 def convolution(num_filters, kernel_size=3, activation=None, dimensions=2, padding="same", **kwargs):
     """A convolution in 2 or 3 dimensions, same-padded by default.
 
-    `activation` is Keras's name or a layer, a number, the negative slope of a leaky ReLU, or "prelu": a learned slope for each
-    channel.
+    `activation` is Keras's name or a layer, a number, the negative slope of a leaky ReLU, or "prelu": a learned slope
+    for each channel.
 
     Raises:
         ValueError: if `dimensions` is neither 2 nor 3.

@@ -13,6 +13,7 @@ from mri_zoo.models.recurrent_varnet import RecurrentVarNet
 from mri_zoo.models.refined_maps import RefinedMaps
 from mri_zoo.models.unet import UNet
 from mri_zoo.models.varnet import VarNet
+from mri_zoo.models.vsharp import VSHARP, VSHARP3D
 from mri_zoo.models.xpdnet import XPDNet
 from mri_zoo.models.zero_filled import ZeroFilled
 
@@ -28,6 +29,8 @@ __all__ = [
     "ReconstructionModel",
     "RecurrentVarNet",
     "RefinedMaps",
+    "VSHARP",
+    "VSHARP3D",
     "UNet",
     "VarNet",
     "XPDNet",

@@ -28,12 +28,24 @@ class ReconstructionModel(keras.Model):
         """Create all weights. The model knows its own inputs, so `input_shape` is not needed."""
         # Keras would trace `call` with float32 placeholders, fail on complex k-space, and only warn. Where a size is
         # left open it would run the model on 83 images of 83 coils on PyTorch: hence a small batch of known sizes.
-        self.compute_output_spec(self.physics.batch_spec(batch=1, coils=2, size=self.build_size))
+        self.compute_output_spec(self.batch_spec())
         self.built = True
+
+    def batch_spec(self):
+        """A small batch, by whose shapes and types `build` creates the weights."""
+        return self.physics.batch_spec(batch=1, coils=2, size=self.build_size)
 
     def build_from_config(self, config):
         """Create all weights when a saved model is reloaded."""
         self.build()
+
+    def steps(self, batch):
+        """The images that a training may judge, a list that ends with the one of `call`: here, that one alone.
+
+        An unrolled network may give the image of every iteration. A strategy whose loss sees them all wraps the model:
+        its own `call` calls `steps` in place of the model, and adds up the losses of the list with a weight for each.
+        """
+        return [self(batch)]
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Keras's loss of the cropped magnitude."""

@@ -1,13 +1,12 @@
 """LPDNet: the learned primal-dual algorithm as DIRECT has it, and DIRECT's XPDNet."""
 
 import keras
-from keras import ops
 
 from mri_zoo.layers.convnet import apply_per_coil, copies
 from mri_zoo.layers.instance_unet import InstanceUNet
 from mri_zoo.layers.normunet import NormUNet
 from mri_zoo.models.base import ReconstructionModel, require_grid
-from mri_zoo.physics.complex import read_buffer, stack_buffers, to_channels
+from mri_zoo.physics.complex import read_buffer, stack_buffers, stack_images
 
 
 @keras.saving.register_keras_serializable("mri_zoo")
@@ -125,11 +124,6 @@ class LPDNet(ReconstructionModel):
         return super().from_config({**config, **networks})
 
 
-def stack_images(images):
-    """Complex (...) images as real (..., 2 n) channels: each with its real, then its imaginary part."""
-    return ops.concatenate([to_channels(image[..., None]) for image in images], axis=-1)
-
-
 def read_image(channels, index):
-    """The inverse for one image: (...) complex64."""
+    """The inverse of `stack_images` for one image: (...) complex64."""
     return read_buffer(channels[..., 2 * index : 2 * index + 2], 0)

@@ -17,14 +17,15 @@ class RefinedMaps(ReconstructionModel):
     """A model, and a network that refines its sensitivity maps: what DIRECT trains together.
 
     Where the batch has no maps they come from the fully sampled centre of k-space, lines or a disc as
-    `calibration_region` finds it in the mask: the coil images of it, divided by their root-sum-of-squares; non-Cartesian
-    data has no mask, and `physics.estimate_maps` takes its place. The refiner
-    then improves those or the given ones; a single coil is left as it is.
+    `calibration_region` finds it in the mask: the coil images of it, divided by their root-sum-of-squares. Of
+    non-Cartesian data, which has no mask, they are those of `physics.estimate_maps`. The refiner then improves those or
+    the given ones; a single coil is left as it is.
 
     Args:
         model: gets the refined maps; its physics is used.
         refiner: layer from maps (batch, coil, height, width) complex64 to maps, by default DIRECT's: an `InstanceUNet`
-            with 8 filters on the maps of each coil, without a residual.
+            with 8 filters on the maps of each coil, without a residual. Where there are frames between coil and height,
+            as for `VSHARP3D`, each is refined on its own.
         sigma: the centre is weighted with ``exp(-(u / sigma)^2)``, where u goes from -1 to 1 along the width;
             None for no weights. DIRECT's default is 0.7.
 
@@ -35,7 +36,7 @@ class RefinedMaps(ReconstructionModel):
         super().__init__(physics=model.physics, **kwargs)
         if sigma is not None and not sigma > 0:
             raise ValueError(f"`sigma` must be > 0 or None, got {sigma}.")
-        self.model, self.sigma, self.build_size = model, sigma, model.build_size
+        self.model, self.sigma = model, sigma
         if refiner is None:
             network = ComplexNet(InstanceUNet(2, 8, dtype=self.dtype_policy), residual=False, dtype=self.dtype_policy)
             refiner = SensitivityRefiner(network, dtype=self.dtype_policy)
@@ -43,7 +44,18 @@ class RefinedMaps(ReconstructionModel):
 
     def call(self, batch):
         """The model's image, (batch, height, width) complex64."""
-        return self.model({**batch, "sensitivity_maps": self.sensitivity_maps(batch)})
+        return self.model(self._refined(batch))
+
+    def steps(self, batch):
+        """The model's `steps`, with the refined maps."""
+        return self.model.steps(self._refined(batch))
+
+    def batch_spec(self):
+        """That of the model."""
+        return self.model.batch_spec()
+
+    def _refined(self, batch):
+        return {**batch, "sensitivity_maps": self.sensitivity_maps(batch)}
 
     def sensitivity_maps(self, batch):
         """The refined maps, (batch, coil, height, width) complex64 of unit root-sum-of-squares."""

@@ -52,3 +52,8 @@ def stack_buffers(channels, *images):
 def read_buffer(channels, index):
     """Complex channel `index` of (..., 2 n) real channels as `to_channels` lays them out: (...) complex64."""
     return from_parts(channels[..., index], channels[..., channels.shape[-1] // 2 + index])
+
+
+def stack_images(images):
+    """Complex (...) images as real (..., 2 n) channels: each with its real, then its imaginary part."""
+    return ops.stack([part for image in images for part in (ops.real(image), ops.imag(image))], axis=-1)

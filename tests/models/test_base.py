@@ -232,6 +232,12 @@ def test_center_crop_is_that_of_the_data(rng, size):
     np.testing.assert_array_equal(magnitude_like(target, 1j * image), center_crop_reference(np.abs(image), size))
 
 
+def test_steps_end_with_the_image(rng):
+    model, (batch, _) = create("unet"), acquire(rng)
+    (image,) = model.steps(batch)
+    np.testing.assert_array_equal(image, model(batch))
+
+
 def test_base_class_shows_keras_the_magnitude():
     class Constant(ReconstructionModel):
         def call(self, batch):

@@ -5,9 +5,20 @@ import numpy as np
 from mri_zoo.layers.convnet import ComplexNet
 from mri_zoo.layers.normunet import NormUNet
 from mri_zoo.layers.sensitivity import SensitivityRefiner
-from mri_zoo.models import DirectKIKINet, DirectUNet, LPDNet, MoDL, RecurrentVarNet, RefinedMaps, VarNet, ZeroFilled
+from mri_zoo.models import (
+    VSHARP,
+    VSHARP3D,
+    DirectKIKINet,
+    DirectUNet,
+    LPDNet,
+    MoDL,
+    RecurrentVarNet,
+    RefinedMaps,
+    VarNet,
+    ZeroFilled,
+)
 from mri_zoo.presets.importers.checkpoint import Architecture, layer_weights
-from mri_zoo.presets.importers.direct_networks import count, network_weights, recognise
+from mri_zoo.presets.importers.direct_networks import count, network_weights, recognise, slope
 
 IN_TRAINING = ("optimizer", "lr_scheduler", "scaler")  # what else a training checkpoint holds
 MAPS = "sensitivity_model."
@@ -46,23 +57,36 @@ def _conjgradnet_weights(model, checkpoint):
         yield from network_weights(network, checkpoint, f"nets.{i}.")
 
 
+def _initializer_arguments(checkpoint, output):
+    """Of a `StateInitializer`: its dilated convolutions, and how many of them the convolution `output` sees."""
+    names = [f"initializer.conv_blocks.{i}.1.bias" for i in range(count(checkpoint, "initializer.conv_blocks."))]
+    filters = [len(checkpoint[name]) for name in names]
+    if not filters:
+        return {"initializer_filters": None}
+    seen = checkpoint[f"initializer.{output}.weight"].shape[1]
+    return {
+        "initializer_filters": filters,
+        "initializer_scales": int(np.argmax(np.cumsum(filters[::-1]) == seen)) + 1,
+    }
+
+
+def _initializer_weights(initializer, checkpoint, *outputs):
+    for i, layer in enumerate(initializer.convolutions):
+        yield from layer_weights(layer, checkpoint, f"initializer.conv_blocks.{i}.1")
+    for layer, name in zip(initializer.outputs, outputs, strict=True):
+        yield from layer_weights(layer, checkpoint, f"initializer.{name}")
+
+
 def _recurrent_arguments(checkpoint):
     number, unit = count(checkpoint, "block_list."), "block_list.0.regularizer"
-    blocks = [
-        checkpoint[f"initializer.conv_blocks.{i}.1.bias"] for i in range(count(checkpoint, "initializer.conv_blocks."))
-    ]
     arguments = {
         "num_filters": len(checkpoint[f"{unit}.conv_blocks.0.1.bias"]),
         "num_layers": count(checkpoint, f"{unit}.reset_gates."),
         "shared": number == 1,
-        "initializer_filters": [len(bias) for bias in blocks] or None,
+        **_initializer_arguments(checkpoint, "out_blocks.0.0"),
     }
     if number > 1:  # a network for all iterations does not tell how many
         arguments["num_iterations"] = number
-    if blocks:
-        seen = checkpoint["initializer.out_blocks.0.0.weight"].shape[1]
-        sums = np.cumsum([len(bias) for bias in reversed(blocks)])
-        arguments["initializer_scales"] = int(np.argmax(sums == seen)) + 1
     return arguments
 
 
@@ -78,10 +102,8 @@ def _recurrent_weights(model, checkpoint):
             for j, layer in enumerate(layers):
                 yield from layer_weights(layer, checkpoint, f"{name}.{kind}.{j}.0")
     if model.initializer is not None:
-        for i, layer in enumerate(model.initializer.convolutions):
-            yield from layer_weights(layer, checkpoint, f"initializer.conv_blocks.{i}.1")
-        for i, layer in enumerate(model.initializer.outputs):
-            yield from layer_weights(layer, checkpoint, f"initializer.out_blocks.{i}.0")
+        outputs = [f"out_blocks.{i}.0" for i in range(model.num_layers)]
+        yield from _initializer_weights(model.initializer, checkpoint, *outputs)
 
 
 def _lpdnet_arguments(checkpoint):
@@ -165,6 +187,29 @@ def _varnet_weights(model, checkpoint):
             yield variable, name, -array if is_last else array  # what is subtracted here is added there
 
 
+def _vsharp_arguments(checkpoint):
+    arguments = {
+        "denoiser": recognise(checkpoint, "denoiser_blocks.0."),
+        "num_iterations": len(checkpoint["rho"]),
+        "num_gradient_steps": len(checkpoint["learning_rate_eta"]),
+        "shared": count(checkpoint, "denoiser_blocks.") < len(checkpoint["rho"]),
+        **_initializer_arguments(checkpoint, "out_block.0"),
+    }
+    if "initializer.activation.weight" in checkpoint.arrays:  # those without a weight all look the same
+        arguments["initializer_activation"] = "prelu"
+    return arguments
+
+
+def _vsharp_weights(model, checkpoint):
+    yield model.step_sizes, "learning_rate_eta", checkpoint["learning_rate_eta"]
+    yield model.penalties, "rho", checkpoint["rho"]
+    for i, network in enumerate(model.denoisers):
+        yield from network_weights(network, checkpoint, f"denoiser_blocks.{i}.")
+    yield from _initializer_weights(model.initializer, checkpoint, "out_block.0")
+    if model.initializer.activation == "prelu":
+        yield from slope(model.initializer.outputs[0].activation, checkpoint, "initializer.activation")
+
+
 def _extend(model, checkpoint):
     """With the network that refines the sensitivity maps, where the checkpoint has one."""
     if not any(name.startswith(MAPS) for name in checkpoint.arrays):
@@ -194,5 +239,7 @@ ARCHITECTURES = {
     "RefinedMaps": Architecture(ZeroFilled, lambda _: {}, _maps_weights, select=_select_maps, extend=_extend),
     "UNet": _architecture(DirectUNet, _unet_arguments, _unet_weights, "residual", "combine_coils"),
     "VarNet": _architecture(VarNet, _varnet_arguments, _varnet_weights),
+    "VSHARP": _architecture(VSHARP, _vsharp_arguments, _vsharp_weights, "initializer_activation"),
+    "VSHARP3D": _architecture(VSHARP3D, _vsharp_arguments, _vsharp_weights, "initializer_activation"),
     "XPDNet": _architecture(LPDNet, _xpdnet_arguments, _xpdnet_weights),
 }

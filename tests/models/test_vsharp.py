@@ -1,0 +1,188 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers import acquire, direct_batches, fft_reference, random_complex, relative_error
+from keras import ops
+
+from mri_zoo import import_checkpoint
+from mri_zoo.data.fourier import ifft2c
+from mri_zoo.layers.convnet import ComplexNet, ConvNet
+from mri_zoo.layers.instance_unet import InstanceUNet
+from mri_zoo.layers.sensitivity import SensitivityRefiner
+from mri_zoo.models import VSHARP, VSHARP3D, RefinedMaps
+from mri_zoo.physics.cartesian import Cartesian
+
+SMALL = {"num_iterations": 2, "num_gradient_steps": 2, "initializer_filters": (3,), "initializer_dilations": (2,)}
+
+
+def small_3d(**options):
+    return VSHARP3D(InstanceUNet(2, 2, 1, dimensions=3), **SMALL, **options)
+
+
+def frames_of_slices(rng, frames=3, coils=2, size=(15, 13)):
+    """A batch of frames with a mask of their own, each acquired as a slice."""
+    batches, images = zip(*(acquire(rng, size, coils, maps=True) for _ in range(frames)), strict=True)
+    return {key: np.stack([batch[key] for batch in batches], axis=2) for key in batches[0]}, np.stack(images, axis=1)
+
+
+def test_published_numbers_of_parameters():
+    """One iteration is built, to save time; the others have as many weights."""
+    published, one = VSHARP(), VSHARP(num_iterations=1)
+    of_maps = InstanceUNet(2, 16)
+    of_maps.build((None, None, None, 2))
+    one.build()
+    total = one.count_params() + 11 * (one.denoisers[0].count_params() + 1)
+    assert total == 93_156_273
+    assert total + of_maps.count_params() == 95_095_539
+    assert len(published.denoisers) == 12 and {net.num_filters for net in published.denoisers} == {32}
+
+
+@pytest.mark.parametrize(
+    "case, activation, parameters",
+    [
+        # The denoisers of DIRECT share a slope, ours have one each.
+        ("vsharp2d_conv", 0.01, 3_833 + 1),
+        ("vsharp2d_normunet", 0.01, 16_472),
+        ("vsharp2d_resnet", 0.01, 10_380),
+        ("vsharp2d_unet_auxall", "prelu", 92_314),
+        ("vsharp2d_unet_lastonly", "relu", 244_312),
+        ("vsharp3d", "prelu", 27_091),
+    ],
+)
+def test_equals_the_recorded_network(reference, case, activation, parameters):
+    folder = reference / "pytorch" / f"direct_{case}"
+    architecture = "VSHARP3D" if case == "vsharp3d" else "VSHARP"
+    config = {} if activation == "prelu" else {"initializer_activation": activation}
+    model = import_checkpoint(folder / "checkpoint.safetensors", "direct", architecture, config)
+    assert model.initializer.activation == activation
+    assert sum(np.prod(weight.shape) for weight in model.trainable_weights) == parameters
+    for batch, outputs in direct_batches(folder / "io.npz"):
+        images = model.steps(batch)
+        recorded = {i: outputs[f"output_step{i}"] for i in range(len(images)) if f"output_step{i}" in outputs}
+        assert len(images) - 1 in recorded
+        for i, expected in recorded.items():
+            assert relative_error(images[i], expected) < 1e-5
+        np.testing.assert_array_equal(model(batch), images[-1])
+
+
+def test_equals_direct_with_its_network_for_the_maps(reference):
+    pytest.importorskip("torch")
+    folder = reference / "pytorch" / "direct_jssl_engine_vsharp"
+    model = import_checkpoint(folder / "model_7.pt", "direct", "VSHARP")  # a checkpoint of a training
+    assert isinstance(model, RefinedMaps) and model.count_params() == 30_612
+    with np.load(folder / "io.npz") as io:
+        batch = {"kspace": io["masked_kspace"], "mask": io["sampling_mask"][..., 0].astype("float32")}
+        batch["sensitivity_maps"] = io["sensitivity_map"]
+        assert relative_error(model.sensitivity_maps(batch), io["jssl_eval_sensitivity_map"]) < 1e-5
+        assert relative_error(np.abs(model(batch)), io["jssl_eval_output_image"]) < 1e-5
+    assert len(model.steps(batch)) == 3
+
+
+def test_what_an_activation_without_weights_was_is_asked_for(reference):
+    path = reference / "pytorch" / "direct_vsharp2d_unet_lastonly" / "checkpoint.safetensors"
+    with pytest.raises(ValueError, match="does not tell `initializer_activation`"):
+        import_checkpoint(path, "direct", "VSHARP")
+
+
+def test_without_a_penalty_it_descends_the_gradient(rng):
+    model, (batch, _) = VSHARP(ConvNet(2, 3, 1), **SMALL), acquire(rng, coils=3, maps=True)
+    model.build()
+    for output in model.initializer.outputs:
+        output.set_weights([0 * weight for weight in output.get_weights()])  # a PReLU of zero is zero
+    model.penalties.assign([1e-20, 1e-20])
+    model.step_sizes.assign([0.5, 0.8])
+    maps, mask, measured = batch["sensitivity_maps"], batch["mask"], batch["kspace"]
+    image = np.sum(maps.conj() * ifft2c(measured), axis=1)
+    for step_size in (0.5, 0.8, 0.5, 0.8):
+        residual = mask * fft_reference(maps * image[:, None]) - measured
+        image = image - step_size * np.sum(maps.conj() * ifft2c(residual), axis=1)
+    assert relative_error(model(batch), image) < 1e-5
+
+
+def test_needs_no_more_of_the_physics_than_these(rng):
+    class Few:
+        """Any acquisition, whatever its k-space looks like."""
+
+        dimensions = 2
+
+        def __init__(self):
+            full = Cartesian()
+            self.complete, self.batch_spec = full.complete, full.batch_spec
+            self.adjoint, self.normal = full.adjoint, full.normal
+
+    batch, _ = acquire(rng, coils=2, maps=True)
+    assert np.all(np.isfinite(VSHARP(ConvNet(2, 3, 1), **SMALL, physics=Few())(batch)))
+
+
+def test_first_step_sizes_and_penalties_are_positive():
+    keras.utils.set_random_seed(0)
+    model = VSHARP(ConvNet(2, 3, 1), 500, 500, shared=True)
+    for weight, deviation in ((model.step_sizes, 1), (model.penalties, 0.1)):
+        values = np.asarray(weight)
+        assert 0 <= values.min() and values.max() <= 2
+        assert np.mean(values) == pytest.approx(deviation * np.sqrt(2 / np.pi), rel=0.15)
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_frames_train_save_and_reload(rng, tmp_path):
+    keras.utils.set_random_seed(0)
+    model, (batch, image) = small_3d(), frames_of_slices(rng)
+    with tf.GradientTape() as tape:
+        loss = ops.mean(ops.abs(model(batch) - image))
+    gradients = tape.gradient(loss, model.trainable_variables)
+    for weight, gradient in zip(model.trainable_variables, gradients, strict=True):
+        assert np.all(np.isfinite(gradient)) and np.any(gradient), weight.path
+
+    model.compile(keras.optimizers.Adam(0.02), loss="mae", run_eagerly=True)
+    losses = model.fit(batch, np.abs(image), epochs=8, verbose=0).history["loss"]
+    assert losses[-1] < 0.9 * losses[0]
+    model.save(tmp_path / "model.keras")
+    copy = keras.models.load_model(tmp_path / "model.keras")
+    assert copy.get_config() == model.get_config()
+    np.testing.assert_array_equal(copy(batch), model(batch))
+
+
+def test_frames_of_different_sizes_and_one_mask(rng):
+    model = small_3d()
+    for frames, coils, size in [(1, 2, (15, 13)), (5, 3, (12, 17))]:
+        batch, image = frames_of_slices(rng, frames, coils, size)
+        batch["mask"] = batch["mask"][:, :, :1]
+        found = model.predict(batch, verbose=0)
+        assert found.dtype == np.complex64 and found.shape == image.shape
+        assert relative_error(found, model({**batch, "mask": np.repeat(batch["mask"], frames, axis=2)})) < 1e-5
+
+
+def test_maps_of_frames_are_refined_one_by_one(rng):
+    refiner = SensitivityRefiner(ComplexNet(InstanceUNet(2, 2, 2), residual=False))
+    model, (batch, _) = RefinedMaps(small_3d(), refiner), frames_of_slices(rng)
+    model.build()
+    assert model(batch).shape == (2, 3, 15, 13)
+    maps = np.asarray(model.sensitivity_maps(batch))
+    assert relative_error(maps[:, :, 1], model.refiner(batch["sensitivity_maps"][:, :, 1])) < 1e-5
+
+
+def test_a_volume_may_have_three_fourier_axes(rng):
+    model = small_3d(physics=Cartesian(dimensions=3))
+    model.build()
+    batch, image = acquire(rng, (6, 15, 13), coils=2, maps=True)
+    found = model(batch)
+    assert found.shape == image.shape
+    other = {**batch, "kspace": batch["kspace"] + random_complex(rng, batch["kspace"].shape)}
+    assert relative_error(model(other), found) > 1e-3
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"num_iterations": 0}, "`num_iterations` must be >= 1, got 0"),
+        ({"num_gradient_steps": 0}, "`num_gradient_steps` must be >= 1, got 0"),
+        ({"denoiser": ConvNet(6)}, "`denoiser` must have 2 outputs, got 6"),
+        ({"denoiser": "unet"}, "A network must be a Keras layer, got 'unet'"),
+        ({"initializer_dilations": (1, 2)}, "`dilations` must be as many as `num_filters`"),
+        ({"initializer_scales": 5}, "`num_scales` must be between 1 and 4, got 5"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        VSHARP(**arguments)
