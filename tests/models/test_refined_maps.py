@@ -5,7 +5,9 @@ from helpers import acquire, fft_reference, relative_error
 
 from mri_zoo import import_checkpoint
 from mri_zoo.layers.convnet import apply_per_coil
-from mri_zoo.models import DirectUNet, RefinedMaps, ZeroFilled
+from mri_zoo.layers.instance_unet import InstanceUNet
+from mri_zoo.layers.normunet import NormUNet
+from mri_zoo.models import DirectUNet, RefinedMaps, VarNet, ZeroFilled
 from mri_zoo.presets.importers.checkpoint import Checkpoint
 
 
@@ -13,6 +15,16 @@ def test_published_number_of_parameters():
     model = RefinedMaps(ZeroFilled())
     model.build()
     assert model.count_params() == 484_898
+
+
+def test_published_numbers_of_parameters_of_jssl():
+    """The networks alone are built, to save time."""
+    refiner, cascade, unet = InstanceUNet(2, 16), VarNet(6, 16, 4, None, normalized=False).networks[0], NormUNet(2, 64)
+    for network in (refiner, cascade, unet):
+        network.build((None, None, None, 2))
+    assert refiner.count_params() == 1_939_266
+    assert unet.count_params() + 1_939_266 == 32_963_652
+    assert 6 * (cascade.count_params() + 1) + 1_939_266 == 13_574_868
 
 
 def test_equals_direct_with_its_network_for_the_maps(reference):
@@ -69,11 +81,7 @@ def test_every_recorded_map_of_direct(reference, sigma):
     with np.load(folder / "io.npz") as io:
         for case in ("even", "odd", "single", "vol"):
             recorded = {name.removeprefix(f"{case}_"): io[name] for name in io if name.startswith(f"{case}_")}
-            mask = recorded.pop("acs_mask")[..., 0].astype("float32")
-            if case == "vol":  # (1, coil, slice, height, width)
-                mask = mask[:, :, 0]
-                recorded = {name: array[0].swapaxes(0, 1) for name, array in recorded.items()}
-            batch = {"kspace": recorded["kspace"], "mask": mask}
+            batch = {"kspace": recorded["kspace"], "mask": recorded["acs_mask"][..., 0].astype("float32")}
             initial, refined = estimate.sensitivity_maps(batch), model.sensitivity_maps(batch)
             suffix = f"sigma_{sigma}".lower()
             # Where the root-sum-of-squares is small, the division makes rounding larger.
