@@ -104,10 +104,8 @@ def convolution(num_filters, kernel_size=3, activation=None, dimensions=2, paddi
     """
     if dimensions not in (2, 3):
         raise ValueError(f"`dimensions` must be 2 or 3, got {dimensions}.")
-    if isinstance(activation, int | float):
-        activation = keras.layers.LeakyReLU(activation, dtype=kwargs.get("dtype"))
-    elif activation == "prelu":
-        activation = keras.layers.PReLU(shared_axes=[*range(1, 1 + dimensions)], dtype=kwargs.get("dtype"))
+    if activation == "prelu" or isinstance(activation, int | float):
+        activation = activation_layer(activation, kwargs.get("dtype"), shared_axes=[*range(1, 1 + dimensions)])
     kind = keras.layers.Conv2D if dimensions == 2 else keras.layers.Conv3D
     return kind(num_filters, kernel_size, padding=padding, activation=activation, **kwargs)
 
@@ -116,6 +114,18 @@ def prelu(dtype, dimensions=2):
     """A PReLU as PyTorch's: one learned slope for all channels, 0.25 at first."""
     axes = list(range(1, dimensions + 2))
     return keras.layers.PReLU(keras.initializers.Constant(0.25), shared_axes=axes, dtype=dtype)
+
+
+def activation_layer(activation, dtype=None, shared_axes=None):
+    """A layer from Keras's name of an activation, from "prelu", or from a number: the negative slope of a leaky ReLU.
+
+    The learned slopes of "prelu" are shared along `shared_axes`.
+    """
+    if isinstance(activation, int | float):
+        return keras.layers.LeakyReLU(activation, dtype=dtype)
+    if activation == "prelu":
+        return keras.layers.PReLU(shared_axes=shared_axes, dtype=dtype)
+    return keras.layers.Activation(activation, dtype=dtype)
 
 
 def chain(layers, x):

@@ -114,5 +114,4 @@ class DownUpBlock(keras.layers.Layer):
 
 
 def _activated(num_filters, dtype):
-    slopes = keras.layers.PReLU(shared_axes=[1, 2], dtype=dtype)
-    return convolution(num_filters, activation=slopes, dtype=dtype)
+    return convolution(num_filters, activation="prelu", dtype=dtype)

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from mri_zoo.layers.attention import ChannelAttention
 from mri_zoo.layers.convnet import chain, convolution
 
 
@@ -19,8 +20,11 @@ class UNetBlock(keras.layers.Layer):
         num_outputs: output channels.
         num_filters: channels of each scale, finest first.
         num_convolutions: convolutions of each scale and direction.
-        activation: of all convolutions but the last: Keras's name, or the negative slope of a leaky ReLU.
+        activation: of all convolutions but the last: Keras's name, "prelu" with a learned slope for each channel, or
+            the negative slope of a leaky ReLU.
         penultimate_activation: of the first 1x1 convolution; the predecessor's released weights want `None`.
+        attention_reduction: of a `ChannelAttention` after each half of the finest scale and before the last
+            convolution, as the predecessor has it; 4 there. None for none.
 
     Reference: Ronneberger et al., MICCAI 2015; Ramzi, thesis, section 4.2.3.
     """
@@ -32,6 +36,7 @@ class UNetBlock(keras.layers.Layer):
         num_convolutions=2,
         activation="relu",
         penultimate_activation="relu",
+        attention_reduction=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -39,20 +44,30 @@ class UNetBlock(keras.layers.Layer):
             raise ValueError("`num_filters` must name the channels of at least one scale, got none.")
         self.num_outputs, self.num_filters = num_outputs, tuple(num_filters)
         self.num_convolutions, self.activation = num_convolutions, activation
-        self.penultimate_activation = penultimate_activation
+        self.penultimate_activation, self.attention_reduction = penultimate_activation, attention_reduction
         *skipped, bottom = self.num_filters
-        self.down = [self._scale(filters) for filters in skipped]
+        self.down = [self._scale(filters, is_finest=i == 0) for i, filters in enumerate(skipped)]
         self.bottom = self._scale(bottom)
-        self.up = [[self._convolution(filters, 2), *self._scale(filters)] for filters in reversed(skipped)]
+        self.up = [
+            [self._convolution(filters, 2), *self._scale(filters, is_finest=i == 0)]
+            for i, filters in reversed(list(enumerate(skipped)))
+        ]
         self.penultimate = self._convolution(max(4, num_outputs), 1, penultimate_activation)
+        self.attention = self._attention()
         self.last = self._convolution(num_outputs, 1, None)
 
-    def _scale(self, filters):
-        return [self._convolution(filters) for _ in range(self.num_convolutions)]
+    def _scale(self, filters, is_finest=False):
+        convolutions = [self._convolution(filters) for _ in range(self.num_convolutions)]
+        return convolutions + (self._attention() if is_finest else [])
 
     def _convolution(self, filters, kernel_size=3, activation="same as the block"):
         activation = self.activation if activation == "same as the block" else activation
         return convolution(filters, kernel_size, activation=activation, dtype=self.dtype_policy)
+
+    def _attention(self):
+        if self.attention_reduction is None:
+            return []
+        return [ChannelAttention(self.attention_reduction, self.activation, dtype=self.dtype_policy)]
 
     def call(self, x):
         """Apply the network."""
@@ -68,7 +83,7 @@ class UNetBlock(keras.layers.Layer):
         for (upward, *scale), skip in zip(self.up, reversed(skips), strict=True):
             x = upward(ops.repeat(ops.repeat(x, 2, axis=1), 2, axis=2))
             x = chain(scale, ops.concatenate([skip, x], axis=-1))
-        return self.last(self.penultimate(x))
+        return self.last(chain(self.attention, self.penultimate(x)))
 
     def get_config(self):
         """The constructor's arguments."""
@@ -79,6 +94,7 @@ class UNetBlock(keras.layers.Layer):
             "num_convolutions": self.num_convolutions,
             "activation": self.activation,
             "penultimate_activation": self.penultimate_activation,
+            "attention_reduction": self.attention_reduction,
         }
 
 

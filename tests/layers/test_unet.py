@@ -7,6 +7,7 @@ from helpers import relative_error
 from mri_zoo.layers.convnet import ComplexNet
 from mri_zoo.layers.unet import UNetBlock, pad_to_multiple
 from mri_zoo.presets.importers.checkpoint import Checkpoint
+from mri_zoo.presets.importers.image_networks import recognise
 
 
 def num_parameters(num_inputs, num_outputs, num_filters, num_convolutions):
@@ -44,6 +45,20 @@ def test_equals_the_recorded_complex_network(reference):
     network(image)
     network.set_weights([array for _, array in Checkpoint(folder / "checkpoint.h5").in_order()])
     assert relative_error(network(image), expected) < 1e-5
+
+
+def test_equals_the_recorded_network_with_learned_slopes_and_attention(reference):
+    folder = reference / "tensorflow" / "unet_prelu_ca"
+    with np.load(folder / "io.npz") as io:
+        x, expected = io["unet_input"], io["output"]
+    arrays = Checkpoint(folder / "checkpoint.h5").in_order()
+    block = recognise(arrays)
+    assert (block.activation, block.penultimate_activation, block.attention_reduction) == ("prelu", "prelu", 2)
+    block(x)
+    assert block.count_params() == 30_639
+    for variable, (_, array) in zip(block.weights, arrays, strict=True):
+        variable.assign(array)
+    assert relative_error(block(x), expected) < 1e-5
 
 
 @pytest.mark.parametrize("multiple", [1, 2, 8])
@@ -93,17 +108,24 @@ def test_activations(rng):
     assert {c.activation.__name__ for scale in default.down + default.up for c in scale} == {"relu"}
 
 
+@pytest.mark.parametrize("reduction, message", [(0, "must be >= 1, got 0"), (5, "number of channels, 4, got 5")])
+def test_bad_reductions_are_refused(reduction, message):
+    with pytest.raises(ValueError, match=f"`reduction` .*{message}"):
+        UNetBlock(1, (4, 6), attention_reduction=reduction)(np.zeros((1, 8, 6, 1), "float32"))
+
+
 def test_no_scale_is_refused():
     with pytest.raises(ValueError, match="at least one scale, got none"):
         UNetBlock(1, num_filters=())
 
 
 def test_serialisation_keeps_the_arguments_and_numbers(rng):
-    block = UNetBlock(2, (3, 5), 1, activation="elu", penultimate_activation="tanh", name="small")
+    block = UNetBlock(2, (3, 5), 1, "elu", "tanh", attention_reduction=3, name="small")
     x = rng.standard_normal((1, 7, 5, 2), dtype="float32")
     copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(block))
     assert copy.get_config() == block.get_config()
     assert (copy.num_filters, copy.activation, copy.penultimate_activation) == ((3, 5), "elu", "tanh")
+    assert copy.attention_reduction == 3
     expected = block(x)
     copy(x)
     copy.set_weights(block.get_weights())

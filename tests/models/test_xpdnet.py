@@ -1,3 +1,4 @@
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from mri_zoo.layers.unet import UNetBlock
 from mri_zoo.models import XPDNet, ZeroFilled
 from mri_zoo.physics.cartesian import Cartesian
 from mri_zoo.physics.fourier import fft2c
+from mri_zoo.presets.importers.checkpoint import image_by_image
 
 SOURCE = "fastmri-reproducible-benchmark"
 SMALL = {"image_network": MWCNN(4, (3, 4), (1, 1), 1, 5), "num_iterations": 2, "num_primal": 2, "pad_multiple": 4}
@@ -32,6 +34,7 @@ class PredecessorsCartesian(Cartesian):
         ({}, 25, 155_536_508),
         ({"refiner_filters": (8, 16, 32, 64)}, 25, 155_649_840),
         ({"image_network": UNetBlock(10, (16, 32, 64))}, 20, 2_379_458),  # UPDNet
+        ({"image_network": UNetBlock(10, (16, 32, 64, 128), 2, "prelu", "prelu", 4)}, 25, 12_126_858),  # for brains
     ],
 )
 def test_published_number_of_parameters(arguments, num_iterations, expected):
@@ -74,6 +77,27 @@ def test_equals_the_recorded_network(reference, case, architecture, config, expe
         assert relative_error(model(batch), io["output_complex"][..., 0]) < 1e-5
         if "smaps_refined" in io:
             assert relative_error(model.refiner(batch["sensitivity_maps"]), io["smaps_refined"]) < 1e-5
+
+
+def test_updnet_with_learned_slopes_and_attention_is_imported(tmp_path):
+    """As its trainings for fastMRI's brains store it."""
+    model = XPDNet(UNetBlock(4, (4, 5), 1, "prelu", "prelu", 2), None, 2, 2, pad_multiple=1, refiner_filters=(4, 5))
+    model.build()
+    parts = {"smaps_refiner": model.refiner, "image_net_0": model.primal_nets[0], "image_net_1": model.primal_nets[1]}
+    with h5py.File(tmp_path / "weights.h5", "w") as file:
+        file.attrs["layer_names"] = list(parts)
+        for name, part in parts.items():
+            names = [f"array_{i}" for i in range(len(part.weights))]
+            group = file.create_group(name)
+            group.attrs["weight_names"] = names
+            for array_name, array in zip(names, part.get_weights(), strict=True):
+                group[array_name] = array
+    found = import_checkpoint(tmp_path / "weights.h5", SOURCE, "UPDNet")
+    ours, theirs = ({**of.primal_nets[0].get_config(), "name": ""} for of in (found, model))
+    assert ours == theirs and found.refiner_filters == (4, 5)
+    for variable, written in zip(found.weights, model.get_weights(), strict=True):
+        sees_buffer = written.ndim == 4 and written.shape[2] == 6
+        np.testing.assert_array_equal(variable, image_by_image(written, 2, 1) if sees_buffer else written)
 
 
 def test_networks_of_a_checkpoint_may_be_given(reference):

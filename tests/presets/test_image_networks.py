@@ -21,6 +21,9 @@ NETWORKS = [
     (ConvNet(4, 7, 3), 1),
     (UNetBlock(4, (3, 5), 1), 4),
     (UNetBlock(4, (3, 5, 6), 2), 8),
+    (UNetBlock(4, (4, 5), 1, "prelu", "prelu"), 4),
+    (UNetBlock(4, (5, 6), 1, attention_reduction=2), 4),
+    (UNetBlock(4, (4, 5), 1, "prelu", "prelu", attention_reduction=2), 4),
 ]
 
 

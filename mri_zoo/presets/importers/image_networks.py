@@ -14,7 +14,7 @@ from mri_zoo.presets.importers.checkpoint import image_by_image
 def recognise(arrays):
     """An unbuilt layer with weights of these shapes, U-net, FocNet, DIDN, DnCNN or MWCNN; None if there is none.
 
-    Activations are the default ones; shapes do not tell them.
+    Activations are the default ones; shapes do not tell them, except for a U-net's learned slopes.
     """
     try:
         return _nearest(arrays)
@@ -28,7 +28,7 @@ def _nearest(arrays):
     channels = [shape[2:] for shape in kernels]
     num_outputs = channels[-1][1]
     if (2, 2) in [kernel[:2] for kernel in kernels]:
-        return UNetBlock(num_outputs, **unet_scales(arrays))
+        return _nearest_unet(num_outputs, arrays)
     if () in shapes:  # the switches, after a kernel and a bias for each unpooling
         return FocNet(num_outputs, channels[0][0], num_scales=1 + shapes.index(()) // (2 * NUM_EXCHANGES))
     if any(len(shape) == 3 for shape in shapes):  # the slopes of PReLUs
@@ -38,6 +38,18 @@ def _nearest(arrays):
     if all(before[1] == after[0] for before, after in zip(channels, channels[1:], strict=False)):
         return ConvNet(num_outputs, channels[0][1], num_convolutions=len(kernels) - 1)
     return _nearest_mwcnn(channels)
+
+
+def _nearest_unet(num_outputs, arrays):
+    shapes, arguments = [array.shape for _, array in arrays], unet_scales(arrays)
+    if any(len(shape) == 3 for shape in shapes):
+        arguments |= {"activation": "prelu", "penultimate_activation": "prelu"}
+    squeezes = [shape for shape in shapes if len(shape) == 2][::2]  # before the dense layer that expands again
+    if squeezes:
+        reductions = range(1, 1 + max(channels for channels, _ in squeezes))
+        fitting = (n for n in reductions if all(channels // n == reduced for channels, reduced in squeezes))
+        arguments["attention_reduction"] = next(fitting, 0)
+    return UNetBlock(num_outputs, **arguments)
 
 
 def _nearest_mwcnn(channels):
