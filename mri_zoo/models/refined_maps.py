@@ -70,7 +70,8 @@ class RefinedMaps(ReconstructionModel):
             return self.physics.estimate_maps(batch)
         center = calibration_region(batch["mask"])
         if self.sigma is not None:
-            position = ops.linspace(-1.0, 1.0, ops.shape(center)[-1])
+            width = ops.shape(center)[-1]  # perhaps known at run time only, which `ops.linspace` does not take
+            position = ops.cast(2 * ops.arange(width) - (width - 1), "float32") / ops.cast(width - 1, "float32")
             center = center * ops.exp(-ops.square(position / self.sigma))
         return normalize_maps(self.physics.coil_adjoint(scale(batch["kspace"], center), batch))
 

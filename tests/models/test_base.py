@@ -73,6 +73,8 @@ def test_sizes_and_coil_counts_vary_without_retracing(rng, name):
         found, before = model.predict(batch, verbose=0), len(calls)
         assert deviation(name, found, model(batch)) < 1e-5
         del calls[before:]
+    batch, _ = acquire(rng, (320, 368), 16, batch_size=1)
+    assert np.all(np.isfinite(model.predict(batch, verbose=0)))
     # One for fixed sizes, then sizes and coils become unknown, perhaps not at once.
     assert len(calls) <= 3
 
