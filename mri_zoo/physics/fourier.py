@@ -35,7 +35,8 @@ def ifft3c(x):
 def _centred(transform, x, dimensions):
     axes, sizes = tuple(range(-dimensions, 0)), ops.shape(x)[-dimensions:]
     x = transform(ops.roll(x, [-(n // 2) for n in sizes], axes), dimensions)
-    norm = ops.rsqrt(ops.cast(math.prod(sizes), "float32"))
+    number = ops.cast(math.prod(sizes), "float32")
+    norm = ops.rsqrt(number) if transform is plain_fft else ops.sqrt(number)
     return scale(ops.roll(x, [n // 2 for n in sizes], axes), norm)
 
 
@@ -52,5 +53,10 @@ def plain_fft(x, dimensions):
 
 
 def plain_ifft(x, dimensions):
-    """The adjoint of `plain_fft`: no division by the number of points."""
-    return ops.conj(plain_fft(ops.conj(x), dimensions))
+    """The inverse of `plain_fft`: it divides by the number of points."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.signal.ifft2d(x) if dimensions == 2 else tf.signal.ifft3d(x)
+    number = ops.cast(math.prod(ops.shape(x)[-dimensions:]), "float32")
+    return scale(ops.conj(plain_fft(ops.conj(x), dimensions)), 1 / number)

@@ -106,12 +106,13 @@ def normal_kernel(trajectory, density, size, implementation="auto"):
     # No two pixels are n apart. Without the distance -n, the transform of the rest is real.
     spread = scale(spread, _outer([ops.cast(ops.arange(2 * n) > 0, "float32") for n in size]))
     transfer = ops.real(plain_fft(ops.roll(spread, [-n for n in size], axes), len(doubled)))
-    # The adjoint's factor prod(2 n)**-0.5 becomes prod(n)**-1; prod(2 n)**-1 belongs to the inverse FFT of `toeplitz`.
-    return transfer * ops.rsqrt(ops.cast(math.prod(doubled), "float32")) / ops.cast(math.prod(size), "float32")
+    # The adjoint's factor prod(2 n)**-0.5 becomes prod(n)**-1. In `toeplitz` transforms of size n, summed, stand for
+    # one of size 2 n, whose inverse divides by 2**dim more.
+    return transfer * (2 ** (-len(size) / 2) * ops.rsqrt(ops.cast(math.prod(size), "float32")))
 
 
 def toeplitz(image, kernel):
-    """A^H D A of images by two FFTs of twice the size.
+    """A^H D A of images: a convolution, by Fourier transforms alone.
 
     Args:
         image: (batch, coil, *size) complex64.
@@ -120,16 +121,28 @@ def toeplitz(image, kernel):
     Returns:
         (batch, coil, *size) complex64.
     """
-    size = ops.shape(image)[2:]
     for n, doubled in zip(image.shape[2:], kernel.shape[1:], strict=True):
         if None not in (n, doubled) and doubled != 2 * n:
             raise ValueError(
                 f"A kernel of the shape {tuple(kernel.shape)} belongs to an image of half its size, not to "
                 f"{tuple(image.shape)}."
             )
-    padded = ops.pad(image, [(0, 0), (0, 0), *((0, n) for n in size)])
-    product = plain_ifft(scale(plain_fft(padded, len(size)), kernel[:, None]), len(size))
-    return product[(..., *(slice(n) for n in size))]
+    return _toeplitz(image, kernel, 0)
+
+
+def _toeplitz(image, kernel, axis):
+    """The product from this image axis on, whose frequencies of the doubled grid are split into even and odd ones.
+
+    The odd ones are those of the image times a half-sample phase, so all Fourier transforms have the image's own size:
+    a quarter (or, in three dimensions, an eighth) of the memory of a padded image.
+    """
+    size = ops.shape(image)[2:]
+    if axis == len(size):
+        return plain_ifft(scale(plain_fft(image, axis), kernel[:, None]), axis)
+    odd, even = (kernel[(..., slice(i, None, 2), *[slice(None)] * (len(size) - 1 - axis))] for i in (1, 0))
+    phase = ops.cast(ops.arange(size[axis]), "float32") * (math.pi / ops.cast(size[axis], "float32"))
+    turn = ops.reshape(from_parts(ops.cos(phase), -ops.sin(phase)), (-1, *[1] * (len(size) - 1 - axis)))
+    return _toeplitz(image, even, axis + 1) + _toeplitz(image * turn, odd, axis + 1) * ops.conj(turn)
 
 
 def check_trajectory(trajectory, dimensions):
@@ -350,16 +363,18 @@ def _kaiser_bessel_adjoint(samples, trajectory, size):
     image = plain_ifft(spread(samples, trajectory, grid), len(size))
     for axis, n in enumerate(size, start=2):
         image = _crop_around(image, axis, n)
-    return scale(image, _deapodization(size))
+    return scale(image, _deapodization(size) * ops.cast(math.prod(grid), "float32"))
 
 
-def interpolate(grid_data, trajectory, grid):
+def interpolate(grid_data, trajectory, grid, antiperiodic=()):
     """Values between the points of a periodic grid, by the Kaiser-Bessel kernel.
 
     Args:
         grid_data: (groups, vectors, *grid) complex64, the zero frequency first.
         trajectory: (groups, samples, dim) float32, radians per grid spacing of 2 pi / grid.
         grid: its size.
+        antiperiodic: axes along which the data changes its sign from one period to the next, as the spectrum of an
+            image does whose origin is between two pixels.
 
     Returns:
         (groups, vectors, samples) complex64.
@@ -368,29 +383,30 @@ def interpolate(grid_data, trajectory, grid):
     flat = ops.reshape(grid_data, (groups, vectors, math.prod(grid)))
     flat = ops.reshape(to_channels(ops.swapaxes(flat, 1, 2)), (groups * math.prod(grid), 2 * vectors))
     values = 0.0
-    for index, weight in _neighbours(trajectory, grid):
+    for index, weight in _neighbours(trajectory, grid, antiperiodic):
         values = values + ops.sum(ops.take(flat, index, axis=0) * weight[..., None], axis=2)
     return ops.swapaxes(from_channels(values), 1, 2)
 
 
-def spread(samples, trajectory, grid):
+def spread(samples, trajectory, grid, antiperiodic=()):
     """The adjoint of `interpolate`: (groups, vectors, samples) to (groups, vectors, *grid) complex64."""
     groups, vectors = ops.shape(samples)[:2]
     values = to_channels(ops.swapaxes(samples, 1, 2))[:, :, None]
     total = 0.0
-    for index, weight in _neighbours(trajectory, grid):
+    for index, weight in _neighbours(trajectory, grid, antiperiodic):
         updates = ops.reshape(values * weight[..., None], (-1, 2 * vectors))
         total = total + ops.segment_sum(updates, ops.reshape(index, (-1,)), groups * math.prod(grid))
     total = from_channels(ops.reshape(total, (groups, math.prod(grid), 2 * vectors)))
     return ops.reshape(ops.swapaxes(total, 1, 2), (groups, vectors, *grid))
 
 
-def _neighbours(trajectory, grid):
+def _neighbours(trajectory, grid, antiperiodic):
     """Pairs of flat grid indices and weights, (groups, samples, WIDTH**(dim - 1)), one pair for each row of the kernel.
 
     All neighbours at once would be too much memory in three dimensions.
     """
-    indices, weights = zip(*(_axis_neighbours(trajectory[..., d], n) for d, n in enumerate(grid)), strict=True)
+    axes = [_axis_neighbours(trajectory[..., d], n, d in antiperiodic) for d, n in enumerate(grid)]
+    indices, weights = zip(*axes, strict=True)
     groups, number = ops.shape(trajectory)[:2]
     index, weight = indices[1], weights[1]
     if len(grid) == 3:
@@ -402,7 +418,7 @@ def _neighbours(trajectory, grid):
         yield index + indices[0][..., j, None] * row, weight * weights[0][..., j, None]
 
 
-def _axis_neighbours(frequency, n):
+def _axis_neighbours(frequency, n, antiperiodic):
     """Indices int32 and weights float32, (groups, samples, WIDTH), of the nearest points along an axis of length n."""
     start = frequency * (ops.cast(n, "float32") / (2 * math.pi)) - WIDTH / 2
     first = ops.ceil(start)
@@ -410,7 +426,10 @@ def _axis_neighbours(frequency, n):
     weight = 0.0
     for coefficients in _kernel_polynomials():
         weight = weight * fraction + coefficients
-    return (ops.cast(first, "int32")[..., None] + ops.arange(WIDTH)) % n, weight
+    index = ops.cast(first, "int32")[..., None] + ops.arange(WIDTH)
+    if antiperiodic:
+        weight = weight * ops.cast(1 - 2 * ((index + n // 2) // n % 2), "float32")
+    return index % n, weight
 
 
 @functools.cache

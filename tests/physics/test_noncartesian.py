@@ -44,3 +44,110 @@ def test_serialisation_keeps_the_arguments():
     copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(physics))
     assert copy.get_config() == physics.get_config()
     assert copy.image_size == (6, 5, 4) and copy.implementation == "ndft"
+
+
+@pytest.mark.parametrize(
+    "case, size", [("layers_pad", (40, 44)), ("layers_multicoil_pad", (40, 44)), ("layers_pad3d", None)]
+)
+def test_equals_the_recorded_layers(reference, case, size):
+    with np.load(reference / "tensorflow" / "numeric" / "nufft.npz") as file:
+        recorded = {k.removeprefix(f"{case}__"): file[k] for k in file if k.startswith(f"{case}__")}
+    image = recorded["image"][..., 0]
+    batch = {"trajectory": np.swapaxes(recorded["trajectory"], 1, 2), "density": recorded["density"]}
+    if "smaps" in recorded:
+        batch["sensitivity_maps"] = recorded["smaps"]
+    physics = NonCartesian(image.shape[1:], image.ndim - 1)
+    # The predecessor pads the image to a size of its own, and its "ortho" divides by that of a grid twice as large.
+    samples, expected = np.asarray(physics.forward(image, batch)), recorded["kspace"][..., 0]
+    factor = np.linalg.norm(expected) / np.linalg.norm(samples)
+    if size is not None:
+        assert factor == pytest.approx(np.sqrt(np.prod(image.shape[1:]) / np.prod(size)) / 2, rel=1e-3)
+    assert relative_error(samples * factor, expected) < 3e-3
+    adjoint = physics.adjoint(expected, batch) * factor
+    assert relative_error(adjoint, recorded["adjoint_dcomp"][..., 0]) < 3e-3
+
+
+@pytest.mark.parametrize("case", ["nc_radial", "nc_spiral"])
+def test_maps_equal_the_recorded_estimate(reference, case):
+    with np.load(reference / "tensorflow" / "numeric" / "nufft.npz") as file:
+        kspace, trajectory, density, maps = (
+            file[f"{case}__{key}"] for key in ("kspace", "trajectory", "density", "smaps")
+        )
+    batch = {"kspace": kspace[..., 0], "trajectory": np.swapaxes(trajectory, 1, 2), "density": density}
+    completed = NonCartesian(maps.shape[2:]).complete(batch)
+    assert relative_error(completed["sensitivity_maps"], maps) < 5e-3
+    assert completed["kernel"].shape == (1, *(2 * n for n in maps.shape[2:]))
+
+
+def test_equals_the_sense_operator_of_mri_nufft(reference):
+    with np.load(reference / "pytorch" / "numeric" / "nufft.npz") as file:
+        image, maps = file["image"][None], file["smaps"][None]
+        for kind in ("radial", "random"):
+            recorded = {k: file[f"{k}_{kind}"] for k in ("mrinufft_op_smaps", "mrinufft_adj_smaps", "density")}
+            batch = {"trajectory": 2 * np.pi * file[f"traj_{kind}"].reshape(1, -1, 2), "sensitivity_maps": maps}
+            kspace = recorded["mrinufft_op_smaps"][None]
+            assert relative_error(NonCartesian().forward(image, batch), 2 * kspace) < 2e-3
+            batch["density"] = np.ones(kspace.shape[::2], "float32")
+            assert batch["density"].shape == (1, kspace.shape[2])
+
+
+def test_complete_adds_kernel_and_maps_of_several_coils_only(rng):
+    physics = NonCartesian((15, 13), center_fraction=0.6)
+    one_coil, image = measure(rng, (15, 13))
+    completed = physics.complete(one_coil)
+    assert set(completed) - set(one_coil) == {"kernel"} and completed["kernel"].shape == (2, 30, 26)
+    assert physics.complete(completed) is completed
+    several, _ = measure(rng, (15, 13), coils=3)
+    completed = physics.complete(several)
+    assert completed["sensitivity_maps"].shape == (2, 3, 15, 13)
+    norm = np.linalg.norm(completed["sensitivity_maps"], axis=1)
+    np.testing.assert_allclose(norm, 1, rtol=1e-5)
+    assert "kernel" not in several
+
+
+def test_size_comes_from_maps_then_kernel_then_argument(rng):
+    batch, image = measure(rng, (15, 13), coils=2, maps=True)
+    assert NonCartesian((5, 5)).size(batch) == (15, 13)
+    batch = NonCartesian().complete(batch)
+    del batch["sensitivity_maps"]
+    assert NonCartesian((5, 5)).size(batch) == (15, 13)
+    del batch["kernel"]
+    assert NonCartesian((5, 5)).size(batch) == (5, 5)
+    with pytest.raises(ValueError, match="size of the image is unknown"):
+        NonCartesian().adjoint(batch["kspace"], batch)
+
+
+@pytest.mark.parametrize(
+    "change, error, message",
+    [
+        ({"trajectory": np.zeros((2, 90, 3), "float32")}, ValueError, r"samples, 2\), got \(2, 90, 3\)"),
+        ({"trajectory": np.zeros((2, 80, 2), "float32")}, ValueError, "90 in `kspace`, 80 in `trajectory`"),
+        ({"density": np.ones((1, 91), "float32")}, ValueError, "91 in `density`"),
+        ({"trajectory": np.full((2, 90, 2), 4, "float32")}, ValueError, "radians per pixel"),
+        ({"trajectory": np.full((2, 90, 2), np.nan, "float32")}, ValueError, "trajectory holds NaN"),
+        ({"density": np.zeros((2, 90), "float32")}, ValueError, "zero everywhere"),
+        ({"density": np.full((2, 90), np.nan, "float32")}, ValueError, "density compensation holds NaN"),
+        ({"kspace": np.full((2, 1, 90), np.nan, "complex64")}, ValueError, "`kspace` holds NaN"),
+        ({"density": None}, KeyError, "no `density`; compute it"),
+        ({"trajectory": None}, KeyError, "trajectory"),
+    ],
+)
+def test_bad_batches_are_refused(rng, change, error, message):
+    batch, _ = measure(rng, (8, 9))
+    batch = {key: value for key, value in {**batch, **change}.items() if value is not None}
+    with pytest.raises(error, match=message):
+        NonCartesian((8, 9)).complete(batch)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"dimensions": 1}, "`dimensions` must be 2 or 3, got 1"),
+        ({"image_size": (8, 8, 8)}, "`image_size` must be 2 positive numbers"),
+        ({"implementation": "fft"}, "got 'fft'"),
+        ({"center_fraction": 0}, r"in \(0, 1\], got 0"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        NonCartesian(**arguments)

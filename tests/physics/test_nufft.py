@@ -4,7 +4,8 @@ import pytest
 import tensorflow as tf
 from helpers import fft_reference, inner, random_complex, relative_error
 
-from mri_zoo.physics.nufft import normal_kernel, nufft, nufft_adjoint, toeplitz
+from mri_zoo.physics import nufft as module
+from mri_zoo.physics.nufft import check_density, check_trajectory, normal_kernel, nufft, nufft_adjoint, toeplitz
 
 # What each implementation promises: its largest deviation from the exact sum, relative to the largest value.
 TOLERANCE = {"finufft": 2e-5, "kaiser_bessel": 1e-4, "tfkbnufft": 3e-3, "ndft": 5e-6}
@@ -118,3 +119,126 @@ def test_compiled_with_unknown_sizes(rng, size):
     compiled = tf.function(lambda *a: products(*a, "kaiser_bessel"), jit_compile=True)
     for actual, exact in zip(compiled(x, w, density), expected, strict=True):
         assert relative_error(actual, exact) < TOLERANCE["kaiser_bessel"]
+
+
+@pytest.fixture
+def predecessor(reference):
+    """Recorded arrays of the predecessor, by the name of the case."""
+    with np.load(reference / "tensorflow" / "numeric" / "nufft.npz") as file:
+        arrays = dict(file)
+    return lambda case: {k.removeprefix(f"{case}__"): v for k, v in arrays.items() if k.startswith(f"{case}__")}
+
+
+@pytest.mark.parametrize("case", ["radial", "spiral", "radial_odd", "radial_custom_grid", "3d_radial"])
+def test_equals_the_recorded_predecessor(predecessor, case):
+    recorded = predecessor(case)
+    x, y, w = recorded["image"], recorded["kspace_in"], np.swapaxes(recorded["trajectory"], 1, 2)
+    size = x.shape[2:]
+    twofold = tuple(recorded["grid_size"]) == tuple(2 * n for n in size)
+    factor = np.float32(np.sqrt(np.prod(recorded["grid_size"]) / np.prod(size)))  # of the predecessor's "ortho"
+    for implementation in ("finufft", "kaiser_bessel") + (("tfkbnufft",) if twofold else ()):
+        # With its library we repeat the predecessor's rounding; else we see the error of its table and of its grid.
+        tolerance = 2e-5 if implementation == "tfkbnufft" else 3e-3 if twofold else 2e-2
+        assert relative_error(nufft(x, w, implementation), recorded["kspace_forward"] * factor) < tolerance
+        adjoint = nufft_adjoint(y, w, size, implementation)
+        assert relative_error(adjoint, recorded["image_adjoint"] * factor) < tolerance
+
+
+def test_gradients_equal_the_recorded_predecessor(predecessor):
+    recorded = predecessor("radial_odd")
+    x, y, w = recorded["image"], recorded["kspace_in"], np.swapaxes(recorded["trajectory"], 1, 2)
+    x, y = tf.constant(x), tf.constant(y)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([x, y])
+        samples, image = nufft(x, w, "tfkbnufft"), nufft_adjoint(y, w, x.shape[2:], "tfkbnufft")
+    in_image = tape.gradient(samples, x, output_gradients=y)
+    in_samples = tape.gradient(image, y, output_gradients=x)
+    assert relative_error(in_image, 2 * recorded["vjp_forward_of_kspace_in"]) < 2e-5
+    assert relative_error(in_samples, 2 * recorded["vjp_adjoint_of_image"]) < 2e-5
+
+
+@pytest.mark.parametrize("case", ["24x20", "25x19", "9x11x7"])
+def test_equals_finufft_in_double_precision(reference, case):
+    size = tuple(int(n) for n in case.split("x"))
+    with np.load(reference / "pytorch" / "numeric" / "nufft.npz") as file:
+        names = ("pts", "c", "f", "type1_isignp", "type2_isignm")
+        w, samples, image, type_1, type_2 = (file[f"finufft_{name}_{case}"][None] for name in names)
+    factor = np.float32(np.prod(size) ** -0.5)
+    for implementation in ("finufft", "kaiser_bessel"):
+        tolerance = TOLERANCE[implementation]
+        assert relative_error(nufft(image[None], w, implementation)[0], type_2 * factor) < tolerance
+        adjoint = nufft_adjoint(samples[None], w, size, implementation)
+        assert relative_error(adjoint[0], type_1 * factor) < tolerance
+
+
+@pytest.mark.parametrize("kind", ["radial", "random"])
+def test_equals_other_libraries(reference, kind):
+    with np.load(reference / "pytorch" / "numeric" / "nufft.npz") as file:
+        w = 2 * np.pi * file[f"traj_{kind}"].reshape(1, -1, 2)
+        image, recorded = file["image"], {k: file[f"{k}_{kind}"] for k in ("mrinufft_op", "torchkbnufft_ortho")}
+    samples = nufft(image[None, None], w)[0, 0]
+    for array in recorded.values():  # both divide by sqrt(prod(2 n))
+        assert relative_error(samples, 2 * array) < 2e-3
+
+
+def test_a_missing_library_is_named_with_the_command_that_installs_it(rng, monkeypatch):
+    x, w = random_complex(rng, (1, 1, 6, 5)), draw(rng, (6, 5))
+    monkeypatch.setitem(__import__("sys").modules, "tfkbnufft", None)
+    module._tfkbnufft_operators.cache_clear()
+    with pytest.raises(ImportError, match="pip install tfkbnufft"):
+        nufft(x, w, "tfkbnufft")
+    monkeypatch.setattr(module, "_is_installed", lambda library: False)
+    expected = nufft(x, w, "kaiser_bessel")
+    np.testing.assert_array_equal(nufft(x, w, "auto"), expected)
+
+
+@pytest.mark.parametrize(
+    "image, trajectory, implementation, message",
+    [
+        ((1, 1, 6, 5), (1, 9, 3), "auto", "trajectory of 3 axes does not fit an image of 2 axes"),
+        ((1, 1, 6, 5, 4), (1, 9, 2), "auto", "trajectory of 2 axes does not fit an image of 3 axes"),
+        ((1, 1, 6, 5), (9, 2), "auto", r"must be \(batch or 1, samples, dim\), got the shape \(9, 2\)"),
+        ((3, 1, 6, 5), (2, 9, 2), "auto", "must have a batch of 1 or 3, as the data, got 2"),
+        ((1, 1, 6, 5), (1, 9, 2), "fft", "must be one of auto, finufft, .*got 'fft'"),
+    ],
+)
+def test_bad_arguments_are_refused(image, trajectory, implementation, message):
+    with pytest.raises(ValueError, match=message):
+        nufft(np.zeros(image, "complex64"), np.zeros(trajectory, "float32"), implementation)
+
+
+def test_adjoint_and_product_refuse_what_does_not_fit(rng):
+    with pytest.raises(ValueError, match="8 samples were measured, the trajectory has 9"):
+        nufft_adjoint(np.zeros((1, 1, 8), "complex64"), draw(rng, (6, 5), samples=9), (6, 5))
+    with pytest.raises(ValueError, match="belongs to an image of half its size"):
+        toeplitz(np.zeros((1, 1, 6, 5), "complex64"), np.zeros((1, 12, 12), "float32"))
+
+
+@pytest.mark.parametrize(
+    "trajectory, message",
+    [
+        (np.zeros((4, 3)), r"shape \(..., samples, 2\), got \(4, 3\)"),
+        (np.zeros(2), r"got \(2,\)"),
+        ([[0, np.nan]], "NaN"),
+        ([[0, -3.2]], "radians per pixel, from -pi to pi, got values up to 3.2. Cycles per pixel"),
+    ],
+)
+def test_bad_trajectories_are_refused(trajectory, message):
+    with pytest.raises(ValueError, match=message):
+        check_trajectory(trajectory, 2)
+
+
+@pytest.mark.parametrize(
+    "density, message", [([1, np.inf], "NaN or infinite"), ([1, -1], "must not be negative"), ([0, 0], "zero")]
+)
+def test_bad_densities_are_refused(density, message):
+    with pytest.raises(ValueError, match=message):
+        check_density(density)
+
+
+def test_plus_pi_is_minus_pi(rng):
+    x = random_complex(rng, (1, 1, 6, 5))
+    edge = np.full((1, 1, 2), np.pi, "float32")
+    check_trajectory(edge, 2)
+    for implementation in TOLERANCE:
+        assert relative_error(nufft(x, edge, implementation), nufft(x, -edge, implementation)) < 3e-3
