@@ -44,7 +44,10 @@ Models = Annotated[
 ]
 SamplingName = Annotated[
     str | None,
-    typer.Option("--sampling", help="random, equispaced_fraction, radial, spiral, ...; the model's own by default."),
+    typer.Option(
+        *("--mask", "--trajectory"),
+        help="random, equispaced, equispaced_fraction, radial, spiral, ...; the model's own by default.",
+    ),
 ]
 Acceleration = Annotated[
     float | None, typer.Option(help="How many times fewer samples; the model's own by default, or 4.")

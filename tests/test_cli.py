@@ -6,9 +6,12 @@ import h5py
 import nibabel
 import numpy as np
 import pytest
+from zoo import LEARNED, create
 
 from mri_zoo import cli
+from mri_zoo.data import PercentileScaling
 from mri_zoo.data.fourier import fft2c, ifft2c, root_sum_of_squares
+from mri_zoo.presets.registry import save_preset
 
 RECIPE = Path(__file__).parent / "training" / "tiny_recipe.py"
 
@@ -84,7 +87,7 @@ def test_evaluate_writes_its_files(run, tmp_path):
     output = tmp_path / "results"
     code, out, _ = run(
         *("evaluate", "--dataset", "fastmri", "--root", tmp_path, "--model", "zero-filled"),
-        *("--acceleration", 4, "--sampling", "equispaced", "-o", output),
+        *("--acceleration", 4, "--mask", "equispaced", "-o", output),
     )
     assert code == 0 and "zero-filled" in out
     with open(output / "volumes.csv") as file:
@@ -92,6 +95,38 @@ def test_evaluate_writes_its_files(run, tmp_path):
     assert list(rows[0]) == ["volume", "contrast", "model", "nmse", "psnr", "ssim", "seconds"]
     assert rows[0]["volume"] == "a.h5" and rows[0]["contrast"] == "AXT2"
     assert {path.name for path in output.iterdir()} == {"volumes.csv", "table.md", "report.html", "figure-1.png"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("data", ["demo", "fastmri", "oasis", "scans", "volumes"])
+def test_one_command_judges_every_model(run, tmp_path, request, data):
+    """On embedded, written and, where they are, real scans; the networks have random weights."""
+    dataset, root = data, tmp_path / "data"
+    root.mkdir()
+    if data == "fastmri":
+        write_fastmri(root / "a.h5")
+    elif data == "oasis":
+        write_nifti(root / "sub-1_T1w.nii.gz")
+    elif data != "demo":
+        shared = request.getfixturevalue("shared_data")
+        dataset = {"scans": "fastmri", "volumes": "oasis"}[data]
+        root = shared / {"scans": "train/kspace_multicoil", "volumes": "test/volumes/sct_cspine_T2star.nii.gz"}[data]
+    names = list(LEARNED)
+    for name in names:
+        model = create(name, **({"crop": None} if name in ("unet", "fastmri_unet") else {}))
+        model.build()
+        save_preset(tmp_path / name, model, PercentileScaling())
+    models = [argument for name in names for argument in ("--model", tmp_path / name)]
+    output = tmp_path / "results"
+    code, out, _ = run(
+        *("evaluate", "--dataset", dataset, *(() if data == "demo" else ("--root", root)), "--model", "zero-filled"),
+        *(*models, "--acceleration", 4, "--mask", "random", "--figures", 0, "-o", output),
+    )
+    assert code == 0 and all(name in out for name in names)
+    with open(output / "volumes.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["model"] for row in rows] == ["zero-filled", *names] * (len(rows) // (1 + len(names)))
+    assert all(np.isfinite(float(row["psnr"])) for row in rows)
 
 
 def test_evaluate_simulates_coils_of_magnitude_volumes(run, tmp_path):
@@ -206,7 +241,7 @@ def bad_inputs():
         "no root": (evaluate, "--dataset fastmri needs --root"),
         "unknown model": ((*reconstruct[:3], "zero-fill", *reconstruct[4:]), "did you mean 'zero-filled'"),
         "acceleration below 1": ((*reconstruct, "--acceleration", "0.5"), "`acceleration` must be >= 1, got 0.5"),
-        "unknown sampling": ((*reconstruct, "--acceleration", "4", "--sampling", "randm"), "did you mean 'random'"),
+        "unknown sampling": ((*reconstruct, "--acceleration", "4", "--mask", "randm"), "did you mean 'random'"),
         "no central line": ((*reconstruct, "--acceleration", "4", "--center-fraction", "0.001"), "line"),
         "unknown format": ((*reconstruct[:-1], "{tmp}/o.jpg"), "o.jpg: the name must end in one of .h5"),
         "output folder missing": ((*reconstruct[:-1], "{tmp}/no/o.h5"), "no/"),
