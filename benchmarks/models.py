@@ -178,6 +178,10 @@ CASES = {
             initializer_multiscale=3,
         ),
     ),
+    "VSHARP": Case(
+        lambda dtype: models.VSHARP(dtype=dtype),
+        peers.direct("vsharp.vsharp.VSharpNet", num_steps=12, num_steps_dc_gd=10, auxiliary_steps=-1),
+    ),
     "RefinedMaps (of LPDNet)": Case(
         lambda dtype: models.RefinedMaps(models.LPDNet(dtype=dtype), dtype=dtype),
         peers.direct(

@@ -101,15 +101,20 @@ def direct(name, maps_network=False, **arguments):
         inputs = {"masked_kspace": _real(batch["kspace"]), "sensitivity_map": _real(_maps(batch))}
         if "unet_2d" not in name:
             inputs["sampling_mask"] = _torch(mask).bool()
+
+        def reconstruct(**inputs):
+            image = network(**inputs)
+            return image[-1] if isinstance(image, list) else image  # vSHARP gives those of all iterations
+
         if not maps_network:
-            return _torch_peer(DIRECT, network, lambda: network(**inputs), target)
+            return _torch_peer(DIRECT, network, lambda: reconstruct(**inputs), target)
         refiner = _named(folder, DIRECT, "direct.nn.unet.unet_2d.UnetModel2d")(2, 2, 8, 4, 0.0)
 
         def refined():
             coils = inputs["sensitivity_map"].permute(0, 1, 4, 2, 3).unbind(1)
             maps = importlib.import_module("torch").stack([refiner(coil) for coil in coils], 1)
             maps = maps / maps.square().sum((1, 2), keepdim=True).sqrt()
-            return network(**{**inputs, "sensitivity_map": maps.permute(0, 1, 3, 4, 2)})
+            return reconstruct(**{**inputs, "sensitivity_map": maps.permute(0, 1, 3, 4, 2)})
 
         return _torch_peer(DIRECT, importlib.import_module("torch").nn.ModuleList([network, refiner]), refined, target)
 

@@ -24,7 +24,8 @@ class VSHARP(ReconstructionModel):
     with a network and a penalty r of its own; all iterations have the same learned step sizes s_j.
 
     `call` returns the last x, and `steps` the x of every iteration, which the authors train with weights from 0.1 to 1.
-    They train it with a network for the sensitivity maps, 95,095,539 parameters in all: see the example.
+    They train it with a network for the sensitivity maps, 95,095,539 parameters in all: see the example. A training
+    step of both with Adam, on one slice of 320 x 320 and 8 coils, takes 11.4 GiB on the CPU.
 
     Args:
         denoiser: net, a layer from real (batch, height, width, 6) to (batch, height, width, 2): z, x and u / r, each
