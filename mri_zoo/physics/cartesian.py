@@ -6,7 +6,7 @@ from keras import ops
 from mri_zoo.physics.acquisition import Acquisition
 from mri_zoo.physics.coils import estimate_sensitivity_maps
 from mri_zoo.physics.complex import scale
-from mri_zoo.physics.fourier import fft2c, fft3c, ifft2c, ifft3c
+from mri_zoo.physics.fourier import fft2c, fft3c, ifft2c, ifft3c, masked_in_kspace
 
 
 @keras.saving.register_keras_serializable("mri_zoo")
@@ -54,7 +54,7 @@ class Cartesian(Acquisition):
 
     def coil_normal(self, coil_images, batch):
         """F^H M F c: what sampling leaves of each coil's image."""
-        return self._ifft(self._sample(self._fft(coil_images), batch))
+        return masked_in_kspace(coil_images, batch["mask"], self.dimensions)
 
     def coil_kspace(self, image, batch):
         """F S x: the full k-space of every coil, before sampling."""

@@ -32,6 +32,23 @@ def ifft3c(x):
     return _centred(plain_ifft, x, 3)
 
 
+def masked_in_kspace(x, mask, dimensions):
+    """Images to images by way of masked k-space, F^H M F x: `fft2c`, the real mask, `ifft2c`, or so in 3-D.
+
+    Of their shifts and norms only those are left that do not cancel.
+    """
+    axes, sizes = tuple(range(-dimensions, 0)), ops.shape(x)[-dimensions:]
+    back = [-(n // 2) for n in sizes]
+    kspace = scale(plain_fft(ops.roll(x, back, axes), dimensions), ops.roll(mask, back, axes))
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        x = tf.signal.ifft2d(kspace) if dimensions == 2 else tf.signal.ifft3d(kspace)
+    else:
+        x = scale(plain_ifft(kspace, dimensions), 1 / ops.cast(math.prod(sizes), "float32"))
+    return ops.roll(x, [n // 2 for n in sizes], axes)
+
+
 def _centred(transform, x, dimensions):
     axes, sizes = tuple(range(-dimensions, 0)), ops.shape(x)[-dimensions:]
     x = transform(ops.roll(x, [-(n // 2) for n in sizes], axes), dimensions)
