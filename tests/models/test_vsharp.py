@@ -12,6 +12,7 @@ from mri_zoo.layers.instance_unet import InstanceUNet
 from mri_zoo.layers.sensitivity import SensitivityRefiner
 from mri_zoo.models import VSHARP, VSHARP3D, RefinedMaps
 from mri_zoo.physics.cartesian import Cartesian
+from mri_zoo.physics.noncartesian import NonCartesian
 
 SMALL = {"num_iterations": 2, "num_gradient_steps": 2, "initializer_filters": (3,), "initializer_dilations": (2,)}
 
@@ -100,19 +101,23 @@ def test_without_a_penalty_it_descends_the_gradient(rng):
     assert relative_error(model(batch), image) < 1e-5
 
 
-def test_needs_no_more_of_the_physics_than_these(rng):
-    class Few:
-        """Any acquisition, whatever its k-space looks like."""
-
-        dimensions = 2
-
-        def __init__(self):
-            full = Cartesian()
-            self.complete, self.batch_spec = full.complete, full.batch_spec
-            self.adjoint, self.normal = full.adjoint, full.normal
-
+def test_runs_on_other_acquisitions_as_it_is(rng):
+    """All positions of the grid, as samples of a trajectory."""
     batch, _ = acquire(rng, coils=2, maps=True)
-    assert np.all(np.isfinite(VSHARP(ConvNet(2, 3, 1), **SMALL, physics=Few())(batch)))
+    full = {**batch, "mask": np.ones_like(batch["mask"]), "kspace": random_complex(rng, batch["kspace"].shape)}
+    grid = np.meshgrid(*(2 * np.pi * (np.arange(n) - n // 2) / n for n in (15, 13)), indexing="ij")
+    samples = {
+        "kspace": full["kspace"].reshape(2, 2, -1),
+        "trajectory": np.stack(grid, axis=-1).reshape(1, -1, 2).astype("float32"),
+        "density": np.ones((1, 15 * 13), "float32"),
+        "sensitivity_maps": full["sensitivity_maps"],
+    }
+    cartesian = VSHARP(ConvNet(2, 3, 1), **SMALL)
+    other = VSHARP(ConvNet(2, 3, 1), **SMALL, physics=NonCartesian((15, 13)))
+    cartesian.build()
+    other.build()
+    other.set_weights(cartesian.get_weights())
+    assert relative_error(other(samples), cartesian(full)) < 1e-4
 
 
 def test_first_step_sizes_and_penalties_are_positive():
