@@ -9,15 +9,18 @@ from mri_zoo.layers.instance_unet import InstanceUNet
 from mri_zoo.layers.mwcnn import MWCNN
 from mri_zoo.layers.resnet import PreActivationResNet, ScaledResNet
 from mri_zoo.layers.sensitivity import SensitivityRefiner
+from mri_zoo.layers.unet import UNetBlock
 from mri_zoo.models import (
     VSHARP,
     CascadeNet,
+    DealiasingNet,
     DirectKIKINet,
     DirectUNet,
     FastMRIUNet,
     KIKINet,
     LPDNet,
     MoDL,
+    NCPDNet,
     PDNet,
     RecurrentVarNet,
     RefinedMaps,
@@ -50,6 +53,7 @@ LEARNED = {
         KIKINet,
         {"num_convolutions": 1, "num_filters": 4, "final_consistency": True, "soft_consistency": True},
     ),
+    "dealiasing_net": (DealiasingNet, {"network": UNetBlock(2, (4, 6), 1)}),
     "direct_kikinet": (
         DirectKIKINet,
         {"num_iterations": 1, "image_network": PReLUConvNet(2, 4, 2), "kspace_network": TiedDIDN(2, 4, 1, 2)},
@@ -92,6 +96,10 @@ LEARNED = {
             "start": "zeros",
             "learned_scale": True,
         },
+    ),
+    "ncpdnet": (
+        NCPDNet,
+        {"num_iterations": 2, "num_primal": 2, "num_filters": 4, "refiner_filters": (3,), "normalized": True},
     ),
     "recurrent_varnet": (
         RecurrentVarNet,

@@ -2,12 +2,15 @@
 
 from mri_zoo.models.base import ReconstructionModel
 from mri_zoo.models.cascade_net import CascadeNet
+from mri_zoo.models.dealiasing_net import DealiasingNet
+from mri_zoo.models.dip import DIP
 from mri_zoo.models.direct_kikinet import DirectKIKINet
 from mri_zoo.models.direct_unet import DirectUNet
 from mri_zoo.models.fastmri_unet import FastMRIUNet
 from mri_zoo.models.kiki_net import KIKINet
 from mri_zoo.models.lpdnet import LPDNet
 from mri_zoo.models.modl import MoDL
+from mri_zoo.models.ncpdnet import NCPDNet
 from mri_zoo.models.pdnet import PDNet
 from mri_zoo.models.recurrent_varnet import RecurrentVarNet
 from mri_zoo.models.refined_maps import RefinedMaps
@@ -19,12 +22,15 @@ from mri_zoo.models.zero_filled import ZeroFilled
 
 __all__ = [
     "CascadeNet",
+    "DIP",
+    "DealiasingNet",
     "DirectKIKINet",
     "DirectUNet",
     "FastMRIUNet",
     "KIKINet",
     "LPDNet",
     "MoDL",
+    "NCPDNet",
     "PDNet",
     "ReconstructionModel",
     "RecurrentVarNet",
