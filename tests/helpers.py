@@ -1,6 +1,11 @@
 """What several test files share: random data, an acquisition in plain NumPy, and the recorded networks."""
 
 import numpy as np
+from keras import ops
+
+from mri_zoo.physics.complex import scale
+from mri_zoo.physics.noncartesian import NonCartesian
+from mri_zoo.physics.nufft import nufft, nufft_adjoint
 
 
 def random_complex(rng, shape):
@@ -42,6 +47,90 @@ def acquire(rng, size=(15, 13), coils=1, maps=False, full_height_mask=False, bat
     kspace = mask * fft_reference(sensitivities * image[:, None], len(size))
     batch = {"kspace": kspace.astype("complex64"), "mask": mask.astype("float32")}
     return (batch | {"sensitivity_maps": sensitivities.astype("complex64")} if maps else batch), image
+
+
+def ndft_matrix(trajectory, size):
+    """The exact non-uniform transform, orthonormal, as a matrix (samples, pixels) in double precision."""
+    axes = [np.arange(n) - n // 2 for n in size]
+    positions = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(size))
+    return np.exp(-1j * trajectory.astype("float64") @ positions.T) / np.sqrt(len(positions))
+
+
+def acquire_noncartesian(rng, size=(15, 13), coils=1, maps=False, batch_size=2, image=None, full_grid=False):
+    """Samples of a random image at random frequencies, half as many as pixels, or all those of the Cartesian grid.
+
+    A quarter of the random ones are near the centre. Without `maps` the batch lacks `sensitivity_maps`. The trajectory
+    is repeated for each slice, since Keras cuts all arrays into batches.
+
+    Returns:
+        The batch (dict of NumPy arrays) and the image (batch, *size) complex64.
+    """
+    image = random_complex(rng, (batch_size, *size)) if image is None else image
+    sensitivities = random_complex(rng, (batch_size, coils, *size)) if coils > 1 or maps else np.ones((1, 1, *size))
+    sensitivities = sensitivities / np.linalg.norm(sensitivities, axis=1, keepdims=True)
+    pixels = int(np.prod(size))
+    trajectory = rng.uniform(-np.pi, np.pi, (pixels // 2, len(size)))
+    trajectory[: pixels // 8] /= 8
+    if full_grid:
+        axes = [2 * np.pi / n * (np.arange(n) - n // 2) for n in size]
+        trajectory = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(size))
+    trajectory = trajectory.astype("float32")
+    kspace = (sensitivities * image[:, None]).reshape(batch_size, coils, -1) @ ndft_matrix(trajectory, size).T
+    density = np.ones(len(trajectory)) if full_grid else 0.5 + rng.random(len(trajectory))
+    batch = {
+        "kspace": kspace.astype("complex64"),
+        "trajectory": np.stack([trajectory] * batch_size),
+        "density": np.stack([density] * batch_size).astype("float32"),
+    }
+    return (batch | {"sensitivity_maps": sensitivities.astype("complex64")} if maps else batch), image
+
+
+def recorded_noncartesian_batch(path, transform_size):
+    """The inputs of a recorded non-Cartesian case of the predecessor, and the size of its images.
+
+    The predecessor pads images to `transform_size` and divides by the square root of its doubled grid. Ours divides by
+    that of the image alone, in samples as in A; the density takes up what this changes in A^H A.
+    """
+    with np.load(path) as io:
+        arrays = dict(io)
+    true = np.ravel(arrays["shape"][:1])
+    size = (*transform_size[: len(transform_size) - len(true)], *(int(n) for n in true))
+    gain = np.prod(size) / np.prod(2 * np.array(transform_size))  # of the predecessor's A^H A, relative to ours
+    batch = {
+        "kspace": (arrays["kspace"][..., 0] / np.sqrt(gain)).astype("complex64"),
+        "trajectory": np.swapaxes(arrays["trajectory"], 1, 2),
+        "density": (gain * arrays["density"].real).astype("float32"),
+    }
+    return (batch | {"sensitivity_maps": arrays["smaps"]} if "smaps" in arrays else batch), size
+
+
+class PaddedNonCartesian(NonCartesian):
+    """The predecessor's way: its table-based transform of images padded to one size and the adjoint in each iteration.
+
+    The table is off by 1e-3, and in what way depends on the size.
+    """
+
+    def __init__(self, image_size, transform_size):
+        super().__init__(image_size, len(image_size), "tfkbnufft")
+        self.padding = [((m - n) // 2, (m - n) // 2) for n, m in zip(image_size, transform_size, strict=True)]
+        self.transform_size = transform_size
+        self.gain = np.sqrt(np.prod(transform_size) / np.prod(image_size)).astype("complex64")
+
+    def complete(self, batch):
+        return self.with_maps(batch)
+
+    def coil_forward(self, coil_images, batch):
+        padded = ops.pad(coil_images, [(0, 0), (0, 0), *self.padding])
+        return self.gain * nufft(padded, batch["trajectory"], self.implementation)
+
+    def coil_adjoint(self, kspace, batch):
+        weighted = scale(kspace, batch["density"][:, None])
+        images = nufft_adjoint(weighted, batch["trajectory"], self.transform_size, self.implementation)
+        inside = [slice(before, before + n) for (before, _), n in zip(self.padding, self.image_size, strict=True)]
+        return self.gain * images[(..., *inside)]
+
+    def coil_normal(self, coil_images, batch):
+        return self.coil_adjoint(self.coil_forward(coil_images, batch), batch)
 
 
 def recorded_batch(path):

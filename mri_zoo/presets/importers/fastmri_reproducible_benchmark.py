@@ -4,12 +4,25 @@ Functional models store one layer after the other, subclassed ones the sensitivi
 then all k-space networks.
 """
 
+import math
+
+import keras
+
 from mri_zoo.data.preparation import ConstantScaling
 from mri_zoo.data.volume import DataError
 from mri_zoo.layers.focnet import FocNet
-from mri_zoo.models import CascadeNet, KIKINet, PDNet, UNet, XPDNet
+from mri_zoo.layers.unet import UNetBlock
+from mri_zoo.layers.vnet import VNetBlock
+from mri_zoo.models import DIP, CascadeNet, DealiasingNet, KIKINet, NCPDNet, PDNet, UNet, XPDNet
+from mri_zoo.physics.noncartesian import NonCartesian
 from mri_zoo.presets.importers.checkpoint import Architecture
-from mri_zoo.presets.importers.image_networks import network_weights, padding_multiple, recognise, unet_scales
+from mri_zoo.presets.importers.image_networks import (
+    network_weights,
+    padding_multiple,
+    recognise,
+    unet_scales,
+    vnet_scales,
+)
 
 
 def _unet_arguments(checkpoint):
@@ -20,13 +33,62 @@ def _unet_weights(model, checkpoint):
     return _paired(model.network.weights, checkpoint.in_order())
 
 
+def _dealiasing_net_arguments(checkpoint):
+    arrays = checkpoint.in_order()
+    (_, first), *_, (_, last), _ = arrays
+    if first.ndim == 4:
+        network = UNetBlock(last.shape[-1], **unet_scales(arrays))
+    else:
+        network = VNetBlock(last.shape[-1], **vnet_scales(arrays))
+    return {"network": network, "physics": _non_cartesian(first)}
+
+
+def _dealiasing_net_weights(model, checkpoint):
+    return _paired(model.network.weights, checkpoint.in_order())
+
+
+def _dip_arguments(checkpoint):
+    arrays = [array for _, array in checkpoint.in_order()]
+    if [array.ndim for array in arrays[:3]] != [2, 1, 2]:
+        raise DataError(f"{checkpoint.path}: does not begin with two dense layers; expected the weights of DIP.")
+    return {
+        "latent_size": arrays[0].shape[0],
+        "num_hidden": arrays[0].shape[1],
+        "base_size": math.isqrt(arrays[2].shape[1]),
+        "num_upsamplings": len(arrays[4:-2]) // 4 - 1,  # blocks of two kernels and two biases
+        "num_filters": arrays[4].shape[3],
+        "num_coils": arrays[-2].shape[3] // 2,
+        "physics": _non_cartesian(arrays[-2]),
+    }
+
+
+def _dip_weights(model, checkpoint):
+    return _paired(model.weights, checkpoint.in_order())
+
+
+def _ncpdnet_arguments(checkpoint):
+    if "image_net_0" not in checkpoint.layers:
+        raise DataError(f"{checkpoint.path}: has no layer `image_net_0`; expected the weights of NCPDNet.")
+    arguments = _pdnet_arguments(checkpoint)
+    if not arguments["primal_only"]:
+        raise DataError(f"{checkpoint.path}: has networks of k-space (`kspace_net_0`); NCPDNet has none.")
+    names = ("num_iterations", "num_primal", "num_filters", "refiner_filters")
+    kernel = checkpoint.in_order("image_net_0")[0][1]
+    return {name: arguments[name] for name in names if name in arguments} | {"physics": _non_cartesian(kernel)}
+
+
+def _non_cartesian(kernel):
+    """Non-Cartesian physics with the dimensions of a convolution's kernel."""
+    return keras.saving.serialize_keras_object(NonCartesian(dimensions=kernel.ndim - 2))
+
+
 def _pdnet_arguments(checkpoint):
     refiner, primal, dual = _nets(checkpoint)
     (_, first), *_, (_, last), _ = primal[0]
     arguments = {
         "num_iterations": len(primal),
-        "num_primal": last.shape[3] // 2,
-        "num_filters": first.shape[3],
+        "num_primal": last.shape[-1] // 2,
+        "num_filters": first.shape[-1],
         "primal_only": not dual,
         "buffers": "adjoint" if "image_net_0" in checkpoint.layers else "zeros",
     }
@@ -139,7 +201,12 @@ XPDNET_ASKS = ("image_network", "num_primal")  # of networks that are not recogn
 
 ARCHITECTURES = {
     "CascadeNet": Architecture(CascadeNet, _cascade_net_arguments, _consistent_weights, scaling=FASTMRI_SCALING),
+    "DIP": Architecture(DIP, _dip_arguments, _dip_weights, scaling=FASTMRI_SCALING),
+    "DealiasingNet": Architecture(
+        DealiasingNet, _dealiasing_net_arguments, _dealiasing_net_weights, scaling=FASTMRI_SCALING
+    ),
     "KIKINet": Architecture(KIKINet, _kiki_net_arguments, _consistent_weights, scaling=FASTMRI_SCALING),
+    "NCPDNet": Architecture(NCPDNet, _ncpdnet_arguments, _primal_dual_weights, scaling=FASTMRI_SCALING),
     "PDNet": Architecture(PDNet, _pdnet_arguments, _primal_dual_weights, scaling=FASTMRI_SCALING),
     "UNet": Architecture(UNet, _unet_arguments, _unet_weights, ("penultimate_activation",), FASTMRI_SCALING),
     "UPDNet": Architecture(XPDNet, _updnet_arguments, _primal_dual_weights, XPDNET_ASKS, FASTMRI_SCALING),

@@ -1,0 +1,127 @@
+import keras
+import numpy as np
+import pytest
+from helpers import PaddedNonCartesian, acquire_noncartesian, recorded_noncartesian_batch, relative_error
+
+from mri_zoo import import_checkpoint
+from mri_zoo.models import NCPDNet, PDNet
+from mri_zoo.physics.noncartesian import NonCartesian
+
+BENCHMARK = "fastmri-reproducible-benchmark"
+
+
+@pytest.mark.parametrize(
+    "arguments, expected",
+    [
+        ({}, 156_260),
+        ({"refiner_filters": (4, 8, 16)}, 163_718),
+        ({"num_iterations": 6, "num_primal": 2, "num_filters": 16, "physics": NonCartesian(dimensions=3)}, 67_608),
+    ],
+)
+def test_published_number_of_parameters(arguments, expected):
+    model = NCPDNet(**arguments)
+    model.build()
+    assert model.count_params() == expected
+
+
+@pytest.mark.parametrize(
+    "case, transform_size, expected",
+    [
+        ("ncpdnet_radial", (64, 48), {"num_iterations": 3, "num_primal": 3, "num_filters": 8}),
+        ("ncpdnet_multicoil", (64, 48), {"num_iterations": 2, "num_primal": 2, "refiner_filters": (4, 8, 16)}),
+        ("ncpdnet_3d", (16, 16, 20), {"num_iterations": 2, "num_primal": 2, "num_filters": 4}),
+    ],
+)
+@pytest.mark.parametrize("exact", [False, True])
+def test_equals_the_recorded_network(reference, case, transform_size, expected, exact):
+    """The predecessor's transform looks its kernel up in a table, which is off by 1e-3: once like it, once exact."""
+    folder = reference / "tensorflow" / case
+    batch, size = recorded_noncartesian_batch(folder / "io.npz", transform_size)
+    model = import_checkpoint(folder / "checkpoint.h5", BENCHMARK, "NCPDNet")
+    assert expected.items() <= model.get_config().items()
+    assert isinstance(model.physics, NonCartesian) and model.physics.dimensions == len(size)
+    model.physics = NonCartesian(size, len(size)) if exact else PaddedNonCartesian(size, transform_size)
+    with np.load(folder / "io.npz") as io:
+        assert relative_error(model(batch), io["output_complex"][..., 0]) < (2e-3 if exact else 2e-4)
+        if "smaps_refined" in io:
+            assert relative_error(model.refiner(batch["sensitivity_maps"]), io["smaps_refined"]) < 1e-5
+
+
+def test_is_a_primal_only_pdnet(rng):
+    physics = NonCartesian((15, 13))
+    model, other = NCPDNet(2, 2, 4, physics=physics), PDNet(2, 2, 1, 4, True, "adjoint", physics=physics)
+    batch, _ = acquire_noncartesian(rng)
+    expected = model(batch)
+    other.build()
+    other.set_weights(model.get_weights())
+    np.testing.assert_array_equal(other(batch), expected)
+
+
+def test_slices_may_share_a_trajectory(rng):
+    model = NCPDNet(2, 2, 4, physics=NonCartesian((15, 13)))
+    batch, _ = acquire_noncartesian(rng, coils=2)
+    shared = {key: value[:1] if key in ("trajectory", "density") else value for key, value in batch.items()}
+    assert relative_error(model(shared), model(batch)) < 1e-5
+
+
+def test_normalized_network_sees_neither_the_scale_nor_that_of_the_density(rng):
+    model = NCPDNet(2, 2, 4, normalized=True, physics=NonCartesian((15, 13)))
+    batch, _ = acquire_noncartesian(rng)
+    expected = np.asarray(model(batch))
+    louder = model({**batch, "kspace": 1e3 * batch["kspace"]})
+    assert relative_error(louder, 1e3 * expected) < 1e-4
+    # The first adjoint image grows with the density: the buffer starts from it, and the image is scaled back with it.
+    denser = model({**batch, "density": 50 * batch["density"]})
+    assert np.all(np.isfinite(denser)) and np.max(np.abs(denser)) < 100 * np.max(np.abs(expected))
+
+
+def test_first_back_projection_is_normalised(rng, monkeypatch):
+    seen, model = [], NCPDNet(2, 1, 4, normalized=True, physics=NonCartesian((15, 13)))
+    batch, _ = acquire_noncartesian(rng)
+    model.build()
+    for network in model.primal_nets:
+        monkeypatch.setattr(network, "call", lambda x: seen.append(np.asarray(x)) or 0.1 * x[..., :2])
+    model(batch)
+    for x in seen:
+        largest = np.max(np.hypot(x[..., 2], x[..., 3]), axis=(1, 2))
+        np.testing.assert_allclose(largest, 1, rtol=1e-5)
+    np.testing.assert_allclose(np.max(np.hypot(seen[0][..., 0], seen[0][..., 1]), axis=(1, 2)), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("size, dimensions", [((15, 13), 2), ((7, 6, 5), 3)])
+def test_fit_lowers_the_loss_and_a_reload_gives_equal_outputs(rng, tmp_path, size, dimensions):
+    keras.utils.set_random_seed(0)
+    model = NCPDNet(2, 2, 4, physics=NonCartesian(size, dimensions))
+    batch, image = acquire_noncartesian(rng, size)
+    model.compile(keras.optimizers.Adam(0.01), loss="mae")
+    losses = model.fit(batch, np.abs(image), epochs=12, verbose=0).history["loss"]
+    assert losses[-1] < 0.9 * losses[0]
+    model.save(tmp_path / "model.keras")
+    copy = keras.models.load_model(tmp_path / "model.keras")
+    assert copy.get_config() == model.get_config()
+    np.testing.assert_array_equal(copy(batch), model(batch))
+
+
+def test_sizes_and_coil_counts_vary(rng):
+    model = NCPDNet(2, 2, 4, physics=NonCartesian())
+    for size, coils in [((15, 13), 1), ((17, 20), 2), ((16, 33), 3)]:
+        batch, _ = acquire_noncartesian(rng, size, coils, maps=True)
+        found = model.predict(batch, verbose=0)
+        assert found.shape == (2, *size)
+        assert relative_error(found, model(batch)) < 1e-5
+
+
+def test_mixed_precision_keeps_complex_numbers_whole(rng):
+    batch, _ = acquire_noncartesian(rng, coils=2, maps=True)
+    exact, mixed = (NCPDNet(2, 2, 4, dtype=dtype) for dtype in ("float32", "mixed_bfloat16"))
+    expected = exact(batch)
+    mixed.build()
+    mixed.set_weights(exact.get_weights())
+    found = np.asarray(mixed(batch))
+    assert found.dtype == np.complex64
+    assert 0 < relative_error(found, expected) < 0.05
+
+
+def test_weights_with_networks_of_kspace_are_refused(reference):
+    with pytest.raises(ValueError, match="has networks of k-space"):
+        import_checkpoint(reference / "tensorflow" / "pdnet_subclassed" / "checkpoint.h5", BENCHMARK, "NCPDNet")
