@@ -26,6 +26,7 @@ _HOMES = {
         "as_trajectory",
     ),
     "splits": ("FullTarget", "GaussianSplit", "UniformSplit"),
+    "gridding": ("grid_linearly",),
     "preparation": ("ConstantScaling", "KSpacePercentileScaling", "PercentileScaling"),
     "simulate": ("SimulatedAcquisition",),
     "demo": ("DrawnContrastBrain", "HeldOutBrain"),
