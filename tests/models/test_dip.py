@@ -57,8 +57,10 @@ def test_loss_is_the_mean_squared_error_of_kspace(rng, coils):
 
 @pytest.mark.parametrize(
     "physics, acquired",
-    [(Cartesian(), acquire), (NonCartesian((15, 13)), acquire_noncartesian)],
-    ids=["grid", "samples"],
+    [
+        pytest.param(Cartesian(), acquire, marks=pytest.mark.slow, id="grid"),
+        pytest.param(NonCartesian((15, 13)), acquire_noncartesian, id="samples"),
+    ],
 )
 def test_a_second_scan_starts_where_the_first_ended(rng, physics, acquired, monkeypatch):
     model = DIP(2, **TINY, num_steps=60, physics=physics)
