@@ -17,25 +17,35 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
-TRAINED = ("unet", "pdnet")
+TRAINED = ("unet", "pdnet", "samples")
 
 
-def load_batch(folder):
-    """The batch dict and the target; the models have to estimate coil sensitivities."""
-    with np.load(folder / "batch.npz") as file:
-        return {key: file[key] for key in ("kspace", "mask")}, file["target"]
+def create_all():
+    """Name and model: all of the zoo, and one of non-Cartesian samples."""
+    from zoo import MODELS, create
+
+    from mri_zoo.models import NCPDNet
+    from mri_zoo.physics.noncartesian import NonCartesian
+
+    for name in MODELS:
+        yield name, create(name)
+    yield "samples", NCPDNet(2, 2, 4, physics=NonCartesian((15, 13), center_fraction=0.4))
+
+
+def load_batch(folder, name="pdnet"):
+    """The batch dict and the target for a model; the models have to estimate coil sensitivities."""
+    with np.load(folder / ("samples.npz" if name == "samples" else "batch.npz")) as file:
+        return {key: file[key] for key in file if key != "target"}, file["target"]
 
 
 def run_without_tensorflow(folder):
     """Every model forward; of some three training steps and a reload; with `import tensorflow` an error."""
     sys.meta_path[:] = [WithoutTensorFlow if finder is PathFinder else finder for finder in sys.meta_path]
     import keras
-    from zoo import MODELS, create
 
     results = {"backend": keras.backend.backend()}
-    batch, target = load_batch(folder)
-    for name in MODELS:
-        model = create(name)
+    for name, model in create_all():
+        batch, target = load_batch(folder, name)
         model.load_weights(folder / f"{name}.weights.h5")
         np.save(folder / f"{name}.npy", model.predict(batch, verbose=0))
         if name not in TRAINED:
@@ -88,15 +98,15 @@ def run_on_two_devices(folder):
 def recorded(tmp_path_factory):
     """Folder with weights, batches and the images of TensorFlow, which this process runs."""
     import keras
-    from helpers import acquire
-    from zoo import MODELS, create
+    from helpers import acquire, acquire_noncartesian
 
     folder, rng = tmp_path_factory.mktemp("tensorflow"), np.random.default_rng(0)
     keras.utils.set_random_seed(0)
-    batch, image = acquire(rng, coils=3, batch_size=4)
-    np.savez(folder / "batch.npz", **batch, target=np.abs(image)[:, 1:, 1:12])
-    for name in MODELS:
-        model = create(name)
+    for file, acquired in (("batch", acquire), ("samples", acquire_noncartesian)):
+        batch, image = acquired(rng, coils=3, batch_size=4)
+        np.savez(folder / f"{file}.npz", **batch, target=np.abs(image)[:, 1:, 1:12])
+    for name, model in create_all():
+        batch, _ = load_batch(folder, name)
         np.save(folder / f"{name}.npy", model(batch))
         model.save_weights(folder / f"{name}.weights.h5")
     return folder
@@ -121,7 +131,7 @@ def run(program, recorded, tmp_path, **environment):
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_other_backends_need_no_tensorflow_and_give_its_numbers(recorded, tmp_path, backend):
-    from zoo import MODELS, deviation
+    from zoo import deviation
 
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed: pip install mri-zoo[{backend}]")
@@ -130,7 +140,7 @@ def test_other_backends_need_no_tensorflow_and_give_its_numbers(recorded, tmp_pa
     results = run("run_without_tensorflow", recorded, tmp_path, **environment)
     assert results["backend"] == backend
     assert not results["tensorflow_was_imported"]
-    for name in MODELS:
+    for name, _ in create_all():
         assert deviation(name, np.load(tmp_path / f"{name}.npy"), np.load(recorded / f"{name}.npy")) < 1e-4, name
     for name in TRAINED:
         losses = results[name]["losses"]
