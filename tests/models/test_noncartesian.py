@@ -14,6 +14,7 @@ from mri_zoo.layers.resnet import PreActivationResNet
 from mri_zoo.layers.sensitivity import SensitivityRefiner
 from mri_zoo.layers.unet import UNetBlock
 from mri_zoo.models import (
+    VSHARP,
     CascadeNet,
     DealiasingNet,
     DirectKIKINet,
@@ -53,6 +54,7 @@ MODELS = {
     "recurrent_varnet": lambda **options: RecurrentVarNet(2, 4, 1, **INITIALIZER, **options),
     "refined_maps": lambda physics: RefinedMaps(PDNet(2, 2, 1, 4, True, physics=physics), REFINER),
     "unet": lambda **options: UNet((4, 6), 1, **options),
+    "vsharp": lambda **options: VSHARP(PReLUConvNet(2, 4, 2), 2, 2, **INITIALIZER, **options),
     "varnet": lambda **options: VarNet(**VARNET, sensitivity_filters=2, sensitivity_pools=1, **options),
     "varnet_given_maps": lambda **options: VarNet(**VARNET, sensitivity_filters=None, **options),
     "xpdnet": lambda **options: XPDNet(refiner_filters=None, **XPDNET, **options),
