@@ -5,6 +5,7 @@ import importlib
 _HOMES = {
     "volume": ("DataError", "Volume", "VolumeInfo", "VolumeSource"),
     "files": ("FastMRIFile", "ImageFile", "NIfTIFile", "find_volumes", "open_volume"),
+    "raw": ("BARTFile", "ISMRMRDFile", "TrajectoryFile"),
     "sampling": (
         "BenchmarkEquidistantMask",
         "BenchmarkRandomMask",

@@ -7,9 +7,10 @@ import h5py
 import numpy as np
 
 from mri_zoo.data.files import ImageFile, NIfTIFile, image_datasets, open_volume
+from mri_zoo.data.preparation import draw_sampling
 from mri_zoo.data.volume import DataError
 
-_ENDINGS = (".h5", ".nii", ".nii.gz")
+_ENDINGS = (".h5", ".mrd", ".nii", ".nii.gz", ".cfl")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +40,9 @@ def check_folder(folder, progress=None):
         raise DataError(f"{folder}: no such file or folder.")
     found = [folder] if folder.is_file() else sorted(folder.rglob("*"))
     files = [p for p in found if p.is_file() and not p.name.startswith(".") and p.name.lower().endswith(_ENDINGS)]
+    files = [
+        p for p in files if p in found[:1] or not p.name.lower().endswith("traj.cfl")
+    ]  # it is read with its k-space
     if not files:
         raise DataError(f"{folder}: holds no scan; expected files that end in {', '.join(_ENDINGS)}.")
     for done, path in enumerate(files):
@@ -58,6 +62,8 @@ def _sources(path):
 
 def _describe(source):
     info = source.info
+    if info.trajectory is not None:
+        return _describe_trajectory(source)
     energy = 0.0
     columns = np.zeros(info.width, bool)
     for index in range(info.num_slices):  # raises DataError on the first slice that is damaged
@@ -78,11 +84,25 @@ def _describe(source):
     return ", ".join([*parts, f"use: {_use(source)}"])
 
 
+def _describe_trajectory(source):
+    info = source.info
+    encoding = draw_sampling(None, info)  # raises DataError where the trajectory is of no use
+    if not any(source.read([index]).kspace.any() for index in range(info.num_slices)):
+        raise DataError(f"{source.path}: all samples are zero; expected a scan.")
+    size = " x ".join(map(str, info.image_size))
+    what = f"{info.num_slices} slices of {size}" if info.depth is None else f"a volume of {size}"
+    coils = "1 coil" if info.num_coils == 1 else f"{info.num_coils} coils"
+    samples = f"along a trajectory of {len(info.trajectory)} samples, undersampled {encoding.acceleration:.1f} times"
+    density = "with a density" if info.density is not None else "without a density"
+    return ", ".join([f"{info.contrast}, {what}", coils, samples, density, f"use: {_use(source)}"])
+
+
 def _use(source):
     """The command that fits a volume; to be judged, it must be fully sampled or have a reference."""
     if isinstance(source, ImageFile):
         return f"mri-zoo reconstruct {source.path} --images {source.dataset} --model NAME -o OUT"
-    if source.info.mask is not None and source.info.target_size is None:
+    undersampled = source.info.mask is not None or source.info.trajectory is not None
+    if undersampled and source.info.target_size is None:
         return f"mri-zoo reconstruct {source.path} --model NAME -o OUT"
     dataset = "oasis" if isinstance(source, NIfTIFile) else "fastmri"
     return f"mri-zoo evaluate --dataset {dataset} --root {source.path} --model NAME -o RESULTS"

@@ -63,27 +63,29 @@ class FastMRIFile:
     def __init__(self, path):
         self.path = Path(path)
         with open_hdf5(self.path) as file:
-            kspace = _dataset(
+            kspace = hdf5_dataset(
                 file, "kspace", "complex", (3, 4), "(slice, coil, height, width) or (slice, height, width)"
             )
             if "trajectory" in file:
-                raise _error(file, "trajectory", "is there, so that the samples are non-Cartesian", "a Cartesian scan")
+                raise hdf5_error(
+                    file, "trajectory", "is there, so that the samples are non-Cartesian", "a Cartesian scan"
+                )
             num_slices, *coils, height, width = kspace.shape
             target_name = _target_name(file, single_coil=not coils)
-            self._kspace, self._target = _Slices(kspace), None
+            self._kspace, self._target = DatasetSlices(kspace), None
             if target_name is not None:
-                target = _dataset(file, target_name, "real", (3,), "(slice, height, width)")
+                target = hdf5_dataset(file, target_name, "real", (3,), "(slice, height, width)")
                 if len(target) != num_slices:
-                    raise _error(file, target_name, f"has {len(target)} slices", f"{num_slices}, as `kspace` has")
-                self._target = _Slices(target)
+                    raise hdf5_error(file, target_name, f"has {len(target)} slices", f"{num_slices}, as `kspace` has")
+                self._target = DatasetSlices(target)
             self.info = VolumeInfo(
                 name=self.path.name,
                 num_slices=num_slices,
                 num_coils=coils[0] if coils else 1,
                 height=height,
                 width=width,
-                contrast=_text_attribute(file, "acquisition", "unknown"),
-                patient_id=_text_attribute(file, "patient_id", ""),
+                contrast=text_attribute(file, "acquisition", "unknown"),
+                patient_id=text_attribute(file, "patient_id", ""),
                 target_size=self._target.shape[1:] if self._target else None,
                 mask=_mask(file, height, width),
                 padding=_padding(file, width),
@@ -97,7 +99,7 @@ class FastMRIFile:
         Raises:
             DataError: if an index is out of range, the file is damaged, or k-space or reference are not finite.
         """
-        slices = _checked_slices(self.path, slices, self.info.num_slices)
+        slices = checked_slices(self.path, slices, self.info.num_slices)
         kspace = self._kspace.read(slices, np.complex64)
         kspace = kspace.reshape(len(slices), self.info.num_coils, *kspace.shape[-2:])  # single-coil files lack the axis
         target = self._target.read(slices, np.float32) if self._target else None
@@ -116,7 +118,7 @@ class MagnitudeFile(abc.ABC):
         Raises:
             DataError: if an index is out of range, the file is damaged, or pixels are not finite.
         """
-        slices = _checked_slices(self.path, slices, self.info.num_slices)
+        slices = checked_slices(self.path, slices, self.info.num_slices)
         target = self._magnitude(slices)
         image = target
         if self.phase_seed is not None:
@@ -185,7 +187,7 @@ class NIfTIFile(MagnitudeFile):
             volume = _nifti_volume(self.path.resolve(), self.path.stat().st_mtime_ns)
         volume = np.moveaxis(volume, self.slice_axis, 0)
         magnitude = np.abs(volume[list(slices)], order="C")
-        _check_finite(self.path, "the image", slices, magnitude)
+        check_finite(self.path, "the image", slices, magnitude)
         return magnitude
 
 
@@ -205,8 +207,8 @@ class ImageFile(MagnitudeFile):
     def __init__(self, path, dataset, phase_seed=None):
         self.path, self.dataset, self.phase_seed = Path(path), dataset, phase_seed
         with open_hdf5(self.path) as file:
-            images = _dataset(file, dataset, "real", (3,), "(slice, height, width)")
-            self._images = _Slices(images)
+            images = hdf5_dataset(file, dataset, "real", (3,), "(slice, height, width)")
+            self._images = DatasetSlices(images)
             num_slices, height, width = images.shape
             self.info = VolumeInfo(
                 name=self.path.name,
@@ -215,7 +217,7 @@ class ImageFile(MagnitudeFile):
                 height=height,
                 width=width,
                 contrast=dataset,
-                patient_id=_text_attribute(file, "patient_id", ""),
+                patient_id=text_attribute(file, "patient_id", ""),
                 target_size=(height, width),
             )
 
@@ -227,7 +229,8 @@ def open_volume(path, dataset=None, phase_seed=None):
     """The reader for a file, by its extension and content.
 
     Args:
-        path: .nii or .nii.gz is NIfTI, anything else is HDF5 in fastMRI's layout.
+        path: .nii or .nii.gz is NIfTI, .cfl is BART's; of HDF5 the layout tells: ISMRMRD, k-space with a trajectory, or
+            fastMRI's.
         dataset: reads this dataset of an HDF5 file as magnitude images.
         phase_seed: simulated phase of magnitude images.
 
@@ -238,7 +241,11 @@ def open_volume(path, dataset=None, phase_seed=None):
         return ImageFile(path, dataset, phase_seed)
     if Path(path).name.lower().endswith(_EXTENSIONS["oasis"]):
         return NIfTIFile(path, phase_seed)
-    return FastMRIFile(path)
+    from mri_zoo.data import raw  # which is made of what is in this module
+
+    if Path(path).suffix.lower() in (".cfl", ".hdr"):
+        return raw.BARTFile(path)
+    return (raw.hdf5_reader(path) or FastMRIFile)(path)
 
 
 def image_datasets(path):
@@ -296,25 +303,26 @@ def open_hdf5(path):
         raise DataError(f"{path}: is truncated or damaged; expected a whole HDF5 file ({error}).") from error
 
 
-def _error(file, name, found, expected):
+def hdf5_error(file, name, found, expected):
+    """The `DataError` about a dataset of an open file."""
     return DataError(f"{file.filename}: dataset `{name}` {found}; expected {expected}.")
 
 
-def _dataset(file, name, kind, ranks, axes):
+def hdf5_dataset(file, name, kind, ranks, axes):
     """The dataset after checks of its type ("complex" or "real"), rank and emptiness."""
     dataset = file.get(name)
     if not isinstance(dataset, h5py.Dataset):
         raise DataError(f"{file.filename}: has no dataset `{name}`, only {sorted(file)}; expected {axes}.")
     if dataset.dtype.kind not in ("c" if kind == "complex" else "iuf"):
-        raise _error(file, name, f"has type {dataset.dtype}", f"{kind} numbers")
+        raise hdf5_error(file, name, f"has type {dataset.dtype}", f"{kind} numbers")
     if not dataset.size:  # None without a dataspace
-        raise _error(file, name, f"is empty, of shape {dataset.shape}", axes)
+        raise hdf5_error(file, name, f"is empty, of shape {dataset.shape}", axes)
     if dataset.ndim not in ranks:
-        raise _error(file, name, f"has shape {dataset.shape}", axes)
+        raise hdf5_error(file, name, f"has shape {dataset.shape}", axes)
     return dataset
 
 
-class _Slices:
+class DatasetSlices:
     """The slices of one dataset of an HDF5 file.
 
     Where the dataset lies in one piece, as fastMRI's do, slices are read straight from the file: four times as many a
@@ -330,7 +338,7 @@ class _Slices:
         samples = np.empty((len(slices), *self.shape[1:]), dtype)
         if self.offset is None or self.dtype != dtype or not self._read_straight(slices, samples):
             self._read_by_hdf5(slices, samples)
-        _check_finite(self.path, f"dataset `{self.name.lstrip('/')}`", slices, samples)
+        check_finite(self.path, f"dataset `{self.name.lstrip('/')}`", slices, samples)
         return samples
 
     def _read_straight(self, slices, samples):
@@ -362,7 +370,8 @@ def _status(path):
     return status.st_mtime_ns, status.st_size
 
 
-def _check_finite(path, what, slices, values):
+def check_finite(path, what, slices, values):
+    """Raise `DataError` for the first of the slices whose values (slice, ...) are not all finite."""
     for index, value in zip(slices, values, strict=True):
         # Whatever is not finite shows in the sum, in a third of the time; finite numbers may overflow there.
         value = value.view(np.float32)
@@ -370,7 +379,8 @@ def _check_finite(path, what, slices, values):
             raise DataError(f"{path}: {what} holds NaN or infinity in slice {index}; expected finite numbers.")
 
 
-def _checked_slices(path, slices, num_slices):
+def checked_slices(path, slices, num_slices):
+    """The tuple of indices, of all slices for None; `DataError` where one is out of range."""
     slices = tuple(range(num_slices)) if slices is None else tuple(map(operator.index, slices))
     for index in slices:
         if not 0 <= index < num_slices:
@@ -392,14 +402,14 @@ def _mask(file, height, width):
         return None
     mask = np.atleast_2d(file["mask"][()])
     if mask.shape not in ((1, width), (height, width)) or mask.dtype.kind not in "biuf":
-        raise _error(
+        raise hdf5_error(
             file,
             "mask",
             f"has shape {file['mask'].shape} and type {mask.dtype}",
             f"({width},) or ({height}, {width}) numbers, to fit `kspace`",
         )
     if not mask.any():
-        raise _error(file, "mask", "samples nothing", "1 where sampled")
+        raise hdf5_error(file, "mask", "samples nothing", "1 where sampled")
     return (mask != 0).astype(np.float32)
 
 
@@ -417,7 +427,8 @@ def _padding(file, width):
     return (first, stop) if first < stop else (0, width)
 
 
-def _text_attribute(file, name, default):
+def text_attribute(file, name, default):
+    """An attribute of an HDF5 file as text."""
     value = file.attrs.get(name, default)
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 

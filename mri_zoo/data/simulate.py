@@ -145,6 +145,9 @@ class Simulation(abc.ABC):
             padding=None,
             maximum=None,
             norm=None,
+            trajectory=None,
+            density=None,
+            depth=None,
         )
 
     @abc.abstractmethod
