@@ -1,0 +1,71 @@
+from types import SimpleNamespace
+
+import h5py
+import nibabel
+import numpy as np
+import pytest
+
+from mri_zoo.data.noncartesian import make_encoding
+from mri_zoo.data.preparation import ConstantScaling
+from mri_zoo.data.sampling import RandomMask
+from mri_zoo.data.trajectories import Radial3DTrajectory, RadialTrajectory
+from mri_zoo.data.volume import DataError
+from mri_zoo.evaluation.harness import evaluate
+from mri_zoo.evaluation.report import write_figures
+from mri_zoo.evaluation.scan import reconstruct_file
+from mri_zoo.models import ZeroFilled
+from mri_zoo.physics.noncartesian import NonCartesian
+
+
+def adjoint(sampling=None, dimensions=2):
+    model = ZeroFilled(NonCartesian(dimensions=dimensions))
+    return SimpleNamespace(name="adjoint", model=model, scaling=ConstantScaling(3.0), sampling=sampling, metadata={})
+
+
+@pytest.fixture
+def volume(tmp_path):
+    """A bright box of 6 slices of 17 x 14."""
+    image = np.zeros((17, 14, 6), np.float32)
+    image[4:11, 5:12, 1:5] = 2
+    path = tmp_path / "sub-1_T1w.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(image, np.eye(4)), path)
+    return path, np.moveaxis(image, -1, 0)
+
+
+@pytest.mark.parametrize(
+    "sampling, dimensions", [(RadialTrajectory(1, (20, 18)), 2), (Radial3DTrajectory(1, (8, 18, 16)), 3)]
+)
+def test_volumes_are_judged_along_a_trajectory(tmp_path, volume, sampling, dimensions):
+    result = evaluate([adjoint(sampling, dimensions)], [volume[0]], tmp_path / "results", batch_size=4)
+    assert not result.failures
+    assert result.rows[0].psnr > 12 and result.rows[0].num_slices == 6
+    assert result.rows[0].acceleration == pytest.approx(1, rel=0.2)
+    assert len(write_figures(tmp_path / "results", result)) == 1
+
+
+def test_a_mask_for_a_model_of_trajectories_is_a_failure(tmp_path, volume):
+    result = evaluate([adjoint()], [volume[0]], tmp_path / "results", sampling=RandomMask(2, 0.2))
+    assert "needs k-space that was sampled with a trajectory, this was with a mask" in result.failures[0].reason
+
+
+def test_scans_are_reconstructed_along_a_trajectory(tmp_path, volume):
+    line = reconstruct_file(adjoint(RadialTrajectory(1, (20, 18))), volume[0], tmp_path / "out.h5")
+    assert "undersampled here" in line
+    with h5py.File(tmp_path / "out.h5") as file:
+        assert np.corrcoef(file["reconstruction"][()].ravel(), volume[1].ravel())[0, 1] > 0.85
+
+
+def test_measured_files_are_reconstructed_as_they_are(tmp_path, volume):
+    image, shots = volume[1][2], RadialTrajectory(1)((17, 14))
+    samples = make_encoding(shots, (17, 14)).measure(image[None])
+    with h5py.File(tmp_path / "scan.h5", "w") as file:
+        file["kspace"] = samples.reshape(1, *shots.shape[:2])
+        file["trajectory"] = shots[..., ::-1]
+        file["trajectory"].attrs["units"] = "radians/pixel"
+        file.attrs["matrix_size"] = (14, 17)
+    assert "as measured" in reconstruct_file(adjoint(), tmp_path / "scan.h5", tmp_path / "out.h5")
+    with h5py.File(tmp_path / "out.h5") as file:
+        assert np.corrcoef(file["reconstruction"][0].ravel(), image.ravel())[0, 1] > 0.85
+    cartesian = SimpleNamespace(name="c", model=ZeroFilled(), scaling=ConstantScaling(), sampling=None, metadata={})
+    with pytest.raises(DataError, match="scan.h5: c needs k-space that was sampled with a mask"):
+        reconstruct_file(cartesian, tmp_path / "scan.h5", tmp_path / "out.h5")
