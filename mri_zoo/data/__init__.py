@@ -32,7 +32,7 @@ _HOMES = {
     "simulate": ("SimulatedAcquisition",),
     "demo": ("DrawnContrastBrain", "HeldOutBrain"),
     "prepared": ("PreparedBatches", "write_batches"),
-    "pipeline": ("batch_by_shape", "fastmri", "oasis", "slices_of"),
+    "pipeline": ("batch_by_shape", "fastmri", "joint_batches", "oasis", "slices_of"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

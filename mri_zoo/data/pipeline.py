@@ -17,6 +17,7 @@ from mri_zoo.data.preparation import (
     ConstantScaling,
     draw_sampling,
     flip_and_rotate,
+    prepare_partitions,
     prepare_slice,
     reference_image,
 )
@@ -68,6 +69,8 @@ def slices_of(
     crop=None,
     full_kspace=False,
     augment=False,
+    split=None,
+    partitions=1,
     training=True,
     seed=0,
     epochs=None,
@@ -89,8 +92,12 @@ def slices_of(
         full_kspace: add each slice's k-space before undersampling, scaled like the input, to the batch as `full_kspace`
             (coil, height, width), for strategies that learn from it; with masks alone.
         augment: flip and turn the images at random; the target is then the root-sum-of-squares of the turned images.
+        split: a split of `mri_zoo.data.splits`, which leaves the input a part of the samples and makes a target of the
+            others: see `prepare_partitions`, whose arrays the batch then has. What a self-supervised one gives holds
+            nothing that was not sampled. With masks alone.
+        partitions: how many partitions of each slice follow each other.
         training: see above.
-        seed: of the order, the masks and the augmentation.
+        seed: of the order, the masks, the partitions and the augmentation.
         epochs: (first, last + 1) to have these epochs of a training one after the other, for resuming; by default each
             iteration over the dataset is one new epoch.
 
@@ -105,72 +112,209 @@ def slices_of(
         ValueError: if an argument is not one of those above, there are no sources, or some were measured along a
             trajectory and others are to be sampled by a mask.
     """
-    if not sources:
-        raise ValueError("No volumes to read.")
-    trajectory = _dimensions(sources, sampling)
-    volumes = trajectory == 3
-    if volumes and (slices != "all" or inner_slices is not None or augment):
-        raise ValueError("A three-dimensional sampling takes whole volumes: no `slices`, `inner_slices` or `augment`.")
-    if trajectory and full_kspace:
-        raise ValueError("`full_kspace` needs a mask: along a trajectory there is no k-space of which it takes a part.")
-    if slices not in ("all", "random"):
-        raise ValueError(f'`slices` must be "all" or "random", got {slices!r}.')
-    if inner_slices is not None and inner_slices < 1:
-        raise ValueError(f"`inner_slices` must be >= 1, got {inner_slices}.")
-    if augment and any(_is_undersampled(source.info) for source in sources):
-        raise ValueError("`augment` needs fully sampled volumes: the samples of others cannot be turned.")
-    if full_kspace and any(_is_undersampled(source.info) for source in sources):
-        raise ValueError("`full_kspace` needs fully sampled volumes, some of these were measured undersampled.")
-    scaling = scaling or ConstantScaling()
+    examples = _Examples(
+        sources,
+        sampling,
+        scaling=scaling,
+        slices=slices,
+        inner_slices=inner_slices,
+        crop=crop,
+        full_kspace=full_kspace,
+        augment=augment,
+        split=split,
+        partitions=partitions,
+        training=training,
+    )
 
     def order(epoch):
         """(number of examples, 3): volume, slice and seed of each."""
         rng = np.random.default_rng((seed, int(epoch)))
-        numbers = rng.permutation(len(sources)) if training else range(len(sources))
-        rows = [[(v, s) for s in _chosen(sources[v], slices, 1 if volumes else inner_slices, rng)] for v in numbers]
-        # Slices of all volumes are mixed, or of as many as are kept in memory where each is read as a whole.
-        whole = any(getattr(source, "whole", False) for source in sources)
-        window = NUM_CACHED_VOLUMES if whole and slices == "all" else len(rows)
-        rows = [np.concatenate(rows[i : i + window]) for i in range(0, len(rows), window)]
-        if training:
-            for mixed in rows:
-                rng.shuffle(mixed)
-        rows = np.concatenate(rows).astype("int64")
+        rows = examples.order(rng)
+        return np.column_stack([rows, rng.integers(2**31, size=len(rows))])
+
+    dataset = _read(order, examples.load, [examples], seed, epochs)
+    count = len(order(0)) * partitions * (epochs[1] - epochs[0] if epochs else 1)
+    return dataset.apply(tf.data.experimental.assert_cardinality(count)).prefetch(tf.data.AUTOTUNE)
+
+
+def joint_batches(datasets, batch_size, *, scaling=None, steps=None, seed=0, epochs=None):
+    """Batches for one training on several data sets, each of which has masks and a split of its own.
+
+    A batch comes from one data set, and holds slices of one shape. In an epoch each slice of each data set is there
+    once, so data sets take turns in proportion to their slices; a batch that the slices of a shape do not fill gets
+    others of them again.
+
+    Args:
+        datasets: dicts of `sources`, `sampling` and `split`, and optionally of `partitions`, `slices`, `inner_slices`
+            and `crop`, all of `slices_of`, and of `repeats`, which is how often each slice is there in an epoch.
+        batch_size: slices in a batch, several partitions of one counted each.
+        scaling: rule of `mri_zoo.data.preparation`, no scaling by default.
+        steps: batches in an epoch, drawn from all; by default all of them.
+        seed: of the order, the masks and the partitions.
+        epochs: see `slices_of`.
+
+    Returns:
+        `tf.data.Dataset` of batches of what `slices_of` returns with a split.
+
+    Raises:
+        ValueError: if a data set has no split or unknown options, a number is out of range, or as `slices_of` does.
+    """
+    if not datasets or batch_size < 1 or (steps is not None and steps < 1):
+        raise ValueError(
+            f"Expected data sets, `batch_size` >= 1 and `steps` >= 1 or None, got {len(datasets)} data sets, "
+            f"{batch_size} and {steps}."
+        )
+    repeats = [dataset.get("repeats", 1) for dataset in datasets]
+    parts = [_part(dataset, scaling, batch_size) for dataset in datasets]
+
+    def batches(rng):
+        """Every batch of an epoch once: a list of (slices, 3), data set, volume and slice."""
+        found = []
+        for index, part in enumerate(parts):
+            rows = np.concatenate([part.order(rng) for _ in range(repeats[index])])
+            shapes = [part.shape(volume) for volume in rows[:, 0]]
+            for shape in sorted(set(shapes)):
+                own = rng.permutation(rows[[other == shape for other in shapes]])
+                size = batch_size // part.partitions
+                own = np.concatenate([own, own[rng.integers(len(own), size=-len(own) % size)]])
+                found += [np.insert(chunk, 0, index, axis=1) for chunk in own.reshape(-1, size, 2)]
+        return found
+
+    def order(epoch):
+        """(number of slices, 4): data set, volume, slice and seed of each, one batch after the other."""
+        rng = np.random.default_rng((seed, int(epoch)))
+        rows = []
+        while not rows or len(rows) < (steps or 0):
+            new = batches(rng)
+            rows += [new[i] for i in rng.permutation(len(new))]
+        rows = np.concatenate(rows[:steps])
         return np.column_stack([rows, rng.integers(2**31, size=len(rows))])
 
     def load(row):
+        return parts[int(row[0])].load(row[1:])
+
+    dataset = _read(order, load, parts, seed, epochs).batch(batch_size)
+    count = (steps or len(batches(np.random.default_rng(0)))) * (epochs[1] - epochs[0] if epochs else 1)
+    return dataset.apply(tf.data.experimental.assert_cardinality(count)).prefetch(tf.data.AUTOTUNE)
+
+
+class _Examples:
+    """The slices of a data set: their order, and how one is read, sampled and scaled; arguments of `slices_of`."""
+
+    def __init__(
+        self,
+        sources,
+        sampling,
+        *,
+        scaling,
+        slices,
+        inner_slices,
+        crop,
+        full_kspace,
+        augment,
+        split,
+        partitions,
+        training,
+    ):
+        if not sources:
+            raise ValueError("No volumes to read.")
+        self.trajectory = trajectory = _dimensions(sources, sampling)
+        if trajectory == 3 and (slices != "all" or inner_slices is not None or augment):
+            raise ValueError(
+                "A three-dimensional sampling takes whole volumes: no `slices`, `inner_slices` or `augment`."
+            )
+        for name, option in (("full_kspace", full_kspace), ("split", split)):
+            if trajectory and option:
+                raise ValueError(
+                    f"`{name}` needs a mask: along a trajectory there is no k-space of which it takes a part."
+                )
+        if slices not in ("all", "random"):
+            raise ValueError(f'`slices` must be "all" or "random", got {slices!r}.')
+        if inner_slices is not None and inner_slices < 1:
+            raise ValueError(f"`inner_slices` must be >= 1, got {inner_slices}.")
+        undersampled = any(_is_undersampled(source.info) for source in sources)
+        if augment and undersampled:
+            raise ValueError("`augment` needs fully sampled volumes: the samples of others cannot be turned.")
+        if full_kspace and undersampled:
+            raise ValueError("`full_kspace` needs fully sampled volumes, some of these were measured undersampled.")
+        _check_split(split, partitions, augment, full_kspace, undersampled)
+        self.sources, self.sampling, self.scaling = sources, sampling, scaling or ConstantScaling()
+        self.slices, self.inner_slices, self.crop = slices, inner_slices, crop
+        self.full_kspace, self.augment, self.training = full_kspace, augment, training
+        self.split, self.partitions = split, partitions
+
+    def spec(self, coils):
+        """{key: (shape, type)} of what `load` returns, the target last."""
+        spec = _spec(self.trajectory, coils, self.full_kspace, self.split is not None)
+        return spec | {"target": ((None,) * (self.trajectory or 2), tf.float32)}
+
+    def shape(self, volume):
+        """What the slices in a batch must have in common."""
+        info = self.sources[volume].info
+        return info.num_coils, info.height, info.width, *(info.target_size or ())
+
+    def order(self, rng):
+        """(number of examples, 2): volume and slice of each, in the order of an epoch."""
+        inner = 1 if self.trajectory == 3 else self.inner_slices
+        numbers = rng.permutation(len(self.sources)) if self.training else range(len(self.sources))
+        rows = [[(v, s) for s in _chosen(self.sources[v], self.slices, inner, rng)] for v in numbers]
+        # Slices of all volumes are mixed, or of as many as are kept in memory where each is read as a whole.
+        whole = any(getattr(source, "whole", False) for source in self.sources)
+        window = NUM_CACHED_VOLUMES if whole and self.slices == "all" else len(rows)
+        rows = [np.concatenate(rows[i : i + window]) for i in range(0, len(rows), window)]
+        if self.training:
+            for mixed in rows:
+                rng.shuffle(mixed)
+        return np.concatenate(rows).astype("int64")
+
+    def load(self, row):
+        """The arrays of one example (volume, slice, seed); those of a partitioned one have a leading axis."""
         volume_index, slice_index, example_seed = (int(value) for value in row)
         rng = np.random.default_rng(example_seed)
-        source = sources[volume_index]
-        if volumes and source.info.trajectory is None:
-            volume = source.read()
-            kspace, info = volume.kspace, volume.info
-            target = np.stack([reference_image(volume, index) for index in range(len(kspace))])
-        else:
-            volume = source.read([slice_index])
-            kspace, info = volume.kspace[0], volume.info
-            target = reference_image(volume, 0)
-        if augment:
+        kspace, target, info = self._read(self.sources[volume_index], slice_index)
+        if self.augment:
             kspace, target = flip_and_rotate(kspace, rng)
             info = dataclasses.replace(info, height=kspace.shape[-2], width=kspace.shape[-1], padding=None)
-        mask_seed = int(rng.integers(2**31)) if training else seed_from_name(info.name)
-        sampled = draw_sampling(sampling, info, mask_seed, info.padding)
-        inputs, target, factor = prepare_slice(kspace, target, sampled, scaling, crop)
-        if full_kspace:
+        name = seed_from_name(info.name)
+        seed = int(rng.integers(2**31)) if self.training else name
+        sampled = draw_sampling(self.sampling, info, seed, info.padding)
+        if self.split is not None:
+            seed = int(rng.integers(2**31)) if self.training else (*name, slice_index)
+            try:
+                return prepare_partitions(
+                    *(kspace, target, sampled, self.split, self.scaling, self.crop),
+                    *(self.partitions, seed, info.padding),
+                )
+            except ValueError as error:
+                raise DataError(f"{info.name}, slice {slice_index}: {error}") from error
+        inputs, target, factor = prepare_slice(kspace, target, sampled, self.scaling, self.crop)
+        if self.full_kspace:
             inputs["full_kspace"] = (kspace * factor).astype("complex64")
-        return *(inputs[key] for key in spec), target.astype("float32")
+        return *(inputs[key] for key in _spec(self.trajectory, None, self.full_kspace)), target.astype("float32")
 
-    coils = {source.info.num_coils for source in sources}
-    coils = coils.pop() if len(coils) == 1 else None
+    def _read(self, source, slice_index):
+        """The k-space and the reference of a slice, or of all of them where the sampling is three-dimensional."""
+        if self.trajectory == 3 and source.info.trajectory is None:
+            volume = source.read()
+            targets = [reference_image(volume, index) for index in range(len(volume.kspace))]
+            return volume.kspace, np.stack(targets), volume.info
+        volume = source.read([slice_index])
+        if self.split is not None and self.split.self_supervised:
+            return volume.kspace[0], None, volume.info
+        return volume.kspace[0], reference_image(volume, 0), volume.info
 
-    spec = _spec(trajectory, coils, full_kspace)
+
+def _read(order, load, parts, seed, epochs):
+    """Dataset of (inputs, target): what `load` makes of the rows of `order`, a function of the number of the epoch."""
+    coils = {source.info.num_coils for part in parts for source in part.sources}
+    spec, partitioned = parts[0].spec(coils.pop() if len(coils) == 1 else None), parts[0].split is not None
 
     def load_tensors(row):
-        *inputs, target = tf.numpy_function(load, [row], [*(dtype for _, dtype in spec.values()), tf.float32])
-        for tensor, (shape, _) in zip(inputs, spec.values(), strict=True):
-            tensor.set_shape(shape)
-        target.set_shape([None] * (trajectory or 2))
-        return dict(zip(spec, inputs, strict=True)), target
+        arrays = tf.numpy_function(load, [row], [dtype for _, dtype in spec.values()])
+        for array, (shape, _) in zip(arrays, spec.values(), strict=True):
+            array.set_shape((None, *shape) if partitioned else shape)
+        *inputs, target = arrays
+        return dict(zip(list(spec)[:-1], inputs, strict=True)), target
 
     if epochs is None:
         numbers = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).take(1)
@@ -178,14 +322,46 @@ def slices_of(
         numbers = tf.data.Dataset.range(*epochs)
     rows = numbers.flat_map(
         lambda epoch: tf.data.Dataset.from_tensor_slices(
-            tf.ensure_shape(tf.numpy_function(order, [epoch], tf.int64), (None, 3))
+            tf.ensure_shape(tf.numpy_function(order, [epoch], tf.int64), (None, None))
         )
     )
     dataset = rows.map(load_tensors, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    dataset = dataset.apply(
-        tf.data.experimental.assert_cardinality(len(order(0)) * (epochs[1] - epochs[0] if epochs else 1))
-    )
-    return dataset.prefetch(tf.data.AUTOTUNE)
+    return dataset.unbatch() if partitioned else dataset  # of the partitions
+
+
+def _check_split(split, partitions, augment, full_kspace, undersampled):
+    if partitions < 1:
+        raise ValueError(f"`partitions` must be >= 1, got {partitions}.")
+    if split is None or not split.self_supervised:
+        if partitions > 1:
+            raise ValueError("`partitions` needs a `split` of the samples: there is nothing to draw several times.")
+    if split is None:
+        return
+    if full_kspace:
+        raise ValueError("`full_kspace` and `split` exclude each other: a split makes a target of its own.")
+    if split.self_supervised and augment:
+        raise ValueError("`augment` needs fully sampled volumes, of which a self-supervised `split` must see nothing.")
+    if not split.self_supervised and undersampled:
+        raise ValueError("`FullTarget` needs fully sampled volumes, some of these were measured undersampled.")
+
+
+def _part(dataset, scaling, batch_size):
+    """The slices of one of the dicts of `joint_batches`."""
+    defaults = {"partitions": 1, "slices": "all", "inner_slices": None, "crop": None}
+    needed = {"sources", "sampling", "split"}
+    unknown = set(dataset) - needed - set(defaults) - {"repeats"}
+    if unknown or not needed <= set(dataset) or dataset["split"] is None:
+        raise ValueError(
+            f"A data set needs {', '.join(sorted(needed))}, and takes {', '.join(defaults)} and repeats; "
+            f"got {', '.join(sorted(dataset))}."
+        )
+    repeats, options = dataset.get("repeats", 1), {key: value for key, value in dataset.items() if key != "repeats"}
+    if not isinstance(repeats, int) or repeats < 1:
+        raise ValueError(f"`repeats` must be a whole number >= 1, got {repeats!r}.")
+    part = _Examples(**{**defaults, **options}, scaling=scaling, full_kspace=False, augment=False, training=True)
+    if batch_size % part.partitions:
+        raise ValueError(f"`batch_size` {batch_size} must be a multiple of the {part.partitions} `partitions`.")
+    return part
 
 
 def batch_by_shape(dataset, batch_size):
@@ -228,12 +404,16 @@ def _dimensions(sources, sampling):
     return own.pop()
 
 
-def _spec(trajectory, coils, full_kspace):
+def _spec(trajectory, coils, full_kspace, partitioned=False):
     """{key: (shape, type)} of a slice's input."""
     if not trajectory:
-        space = (coils, None, None)
-        spec = {"kspace": (space, tf.complex64), "mask": ((1, None, None), tf.float32)}
-        return spec | {"full_kspace": (space, tf.complex64)} if full_kspace else spec
+        kspace, mask = ((coils, None, None), tf.complex64), ((1, None, None), tf.float32)
+        spec = {"kspace": kspace, "mask": mask}
+        if full_kspace:
+            spec["full_kspace"] = kspace
+        if partitioned:
+            spec |= {"target_kspace": kspace, "target_mask": mask, "self_supervised": ((), tf.float32)}
+        return spec
     return {
         "kspace": ((coils, None), tf.complex64),
         "trajectory": ((None, trajectory), tf.float32),

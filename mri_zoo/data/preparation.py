@@ -153,10 +153,53 @@ def prepare_slice(kspace, target, mask, scaling, crop=None):
     kspace *= np.float32(factor)
     inputs = {"kspace": kspace, "mask": mask[None]}
     if target is not None:
-        if crop is not None:
-            target = center_crop(target, [min(have, want) for have, want in zip(target.shape, crop, strict=True)])
+        target = _cropped(target, crop)
         target = np.multiply(target, np.float32(factor), out=_aligned_empty(target.shape, np.float32))
     return inputs, target, factor
+
+
+def prepare_partitions(kspace, target, mask, split, scaling, crop=None, number=1, seed=None, padding=None):
+    """Undersample and scale one slice, and split its samples into inputs and targets.
+
+    Of a self-supervised split nothing that the mask leaves out reaches the result.
+
+    Args:
+        kspace: (coil, height, width) complex64.
+        target: (target height, target width) float32 reference of a supervised split; not looked at otherwise.
+        mask: (1 or height, width) float32, 1 where sampled.
+        split: of `mri_zoo.data.splits`.
+        scaling: rule that gives the factor for an undersampled k-space, that of all samples.
+        crop: see `prepare_slice`.
+        number: of partitions.
+        seed: of the partitions.
+        padding: (first, one past the last) column of the width that a fully sampled target has.
+
+    Returns:
+        The partitions' arrays, each with a leading axis of them: `kspace` (coil, height, width), `mask` (1, height,
+        width), `target_kspace` and `target_mask` likewise, `self_supervised` (), 1 or 0, and the target image (height,
+        width): of a self-supervised split the root-sum-of-squares of the target's k-space.
+
+    Raises:
+        ValueError: as `prepare_slice` and the split do.
+    """
+    reference = None if split.self_supervised else target
+    inputs, target, factor = prepare_slice(kspace, reference, mask, scaling, crop)
+    measured = inputs["kspace"]
+    # From here on a self-supervised slice has its samples alone.
+    known = measured if split.self_supervised else (kspace * np.float32(factor)).astype(np.complex64)
+    input_masks, target_masks = map(
+        np.stack, zip(*split.several(np.broadcast_to(mask, kspace.shape[-2:]), number, seed), strict=True)
+    )
+    if padding is not None:
+        target_masks[..., : padding[0]] = target_masks[..., padding[1] :] = 0
+    target_kspace = known * target_masks[:, None]
+    if split.self_supervised:
+        targets = np.stack([_cropped(root_sum_of_squares(ifft2c(samples)), crop) for samples in target_kspace])
+    else:
+        targets = np.stack([target] * len(target_masks))
+    flags = np.full(len(target_masks), split.self_supervised, np.float32)
+    rest = target_kspace, target_masks[:, None], flags, targets.astype(np.float32)
+    return measured * input_masks[:, None], input_masks[:, None], *rest
 
 
 def reference_image(volume, index):
@@ -182,6 +225,13 @@ def flip_and_rotate(kspace, rng):
     if rng.integers(2):
         images = images[..., ::-1]
     return fft2c(images), root_sum_of_squares(images)
+
+
+def _cropped(target, crop):
+    """The centre of a target, where it is larger than `crop`."""
+    if crop is None:
+        return target
+    return center_crop(target, [min(have, want) for have, want in zip(target.shape, crop, strict=True)])
 
 
 def _aligned_empty(shape, dtype):

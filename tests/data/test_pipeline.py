@@ -7,9 +7,10 @@ import pytest
 
 from mri_zoo.data.files import FastMRIFile
 from mri_zoo.data.fourier import fft2c, ifft2c, root_sum_of_squares
-from mri_zoo.data.pipeline import batch_by_shape, fastmri, oasis, slices_of
-from mri_zoo.data.preparation import ConstantScaling
-from mri_zoo.data.sampling import RandomMask, seed_from_name
+from mri_zoo.data.pipeline import batch_by_shape, data_errors, fastmri, joint_batches, oasis, slices_of
+from mri_zoo.data.preparation import ConstantScaling, PercentileScaling
+from mri_zoo.data.sampling import EquispacedMask, RandomMask, seed_from_name
+from mri_zoo.data.splits import FullTarget, GaussianSplit, UniformSplit
 from mri_zoo.data.volume import DataError, Volume, VolumeInfo
 
 
@@ -211,3 +212,163 @@ def test_samples_of_undersampled_volumes_cannot_be_turned():
     mask = np.ones((1, 13), "float32")
     with pytest.raises(ValueError, match="`augment` needs fully sampled volumes"):
         slices_of([Source("a.h5", mask=mask)], MASK, augment=True)
+
+
+class Noise(Source):
+    """A volume of noise, of which `hidden` is added where `mask` has no samples, and to its stored reference."""
+
+    def __init__(self, name, mask=None, hidden=0.0, **kwargs):
+        super().__init__(name, **kwargs)
+        self.unsampled, self.hidden = None if mask is None else mask(self.info.height, self.info.width) == 0, hidden
+
+    def read(self, slices):
+        shape = (1, self.info.num_coils, self.info.height, self.info.width, 2)
+        seed = (*seed_from_name(self.info.name), *slices)
+        parts = np.random.default_rng(seed).normal(size=shape).astype("float32")
+        kspace = parts.view("complex64")[..., 0]
+        if self.unsampled is not None:
+            kspace = kspace + np.where(self.unsampled, self.hidden, 0).astype("complex64")
+        target = np.full((1, 9, 7), self.hidden, "float32")
+        return Volume(self.info, tuple(slices), kspace, target)
+
+
+FIXED = EquispacedMask(3, 0.5, offset=1)  # the same for every seed
+SPLIT = GaussianSplit((0.3, 0.6), 4)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_partition_holds_nothing_that_was_not_sampled(training):
+    def batches(hidden):
+        sources = [Noise("a.h5", FIXED, hidden, num_coils=2), Noise("b.h5", FIXED, hidden, num_coils=2)]
+        options = {"scaling": PercentileScaling(), "split": SPLIT, "partitions": 2, "seed": 5, "crop": (11, 9)}
+        return elements(slices_of(sources, FIXED, training=training, **options))
+
+    found = batches(0.0)
+    assert len(found) == 16
+    for (inputs, target), (others, other) in zip(found, batches(1e30), strict=True):
+        assert sorted(inputs) == ["kspace", "mask", "self_supervised", "target_kspace", "target_mask"]
+        for key in inputs:
+            np.testing.assert_array_equal(inputs[key], others[key], err_msg=key)
+        np.testing.assert_array_equal(target, other)
+        assert np.all(np.isfinite(target)) and target.shape == (11, 9)
+
+
+def test_a_partition_is_of_the_samples_in_their_scaling():
+    source = Noise("a.h5", num_coils=2)
+    whole = elements(slices_of([source], FIXED, scaling=PercentileScaling(), training=False))
+    parts = elements(slices_of([source], FIXED, scaling=PercentileScaling(), training=False, split=SPLIT))
+    again = elements(slices_of([source], FIXED, scaling=PercentileScaling(), training=False, split=SPLIT))
+    assert len(parts) == len(whole) == 4
+    for (expected, _), (inputs, target), (same, _) in zip(whole, parts, again, strict=True):
+        np.testing.assert_array_equal(inputs["kspace"] + inputs["target_kspace"], expected["kspace"])
+        np.testing.assert_array_equal(inputs["mask"] + inputs["target_mask"], np.repeat(expected["mask"], 15, axis=1))
+        np.testing.assert_array_equal(inputs["target_kspace"] * (1 - inputs["target_mask"]), 0)
+        np.testing.assert_allclose(target, root_sum_of_squares(ifft2c(inputs["target_kspace"])), rtol=1e-5)
+        assert inputs["self_supervised"] == 1 and inputs["mask"].shape == (1, 15, 13)
+        np.testing.assert_array_equal(inputs["mask"], same["mask"])
+    masks = {inputs["mask"].tobytes() for inputs, _ in elements(slices_of([source], FIXED, split=SPLIT, partitions=3))}
+    assert len(masks) == 12
+
+
+def test_a_volume_measured_undersampled_is_split_too():
+    own = FIXED(15, 13)
+    source = Noise("a.h5", mask=None)
+    source.info = VolumeInfo("a.h5", 4, 1, 15, 13, mask=own)
+    for inputs, _ in elements(slices_of([source], MASK, split=SPLIT)):
+        np.testing.assert_array_equal(inputs["mask"] + inputs["target_mask"], np.repeat(own[None], 15, axis=1))
+
+
+def test_a_full_target_is_all_of_kspace_without_its_padding():
+    source = Source("a.h5", num_coils=2)
+    source.info = VolumeInfo("a.h5", 4, 2, 15, 13, padding=(2, 12))
+    options = {"scaling": ConstantScaling(3.0), "training": False}
+    whole = elements(slices_of([source], MASK, full_kspace=True, **options))
+    for (expected, image), (inputs, target) in zip(
+        whole, elements(slices_of([source], MASK, split=FullTarget(), **options)), strict=True
+    ):
+        inside = np.isin(np.arange(13), np.arange(2, 12)).astype("float32")
+        np.testing.assert_array_equal(inputs["target_mask"], np.broadcast_to(inside, (1, 15, 13)))
+        np.testing.assert_array_equal(inputs["target_kspace"], expected["full_kspace"] * inside)
+        np.testing.assert_array_equal(inputs["kspace"], expected["kspace"])
+        np.testing.assert_array_equal(target, image)
+        assert inputs["self_supervised"] == 0
+
+
+def joint(repeats=1, **options):
+    datasets = [
+        {
+            "sources": [Noise("a.h5", num_slices=5, num_coils=2), Noise("b.h5", num_slices=4, size=(17, 11))],
+            "sampling": FIXED,
+            "split": SPLIT,
+            "repeats": repeats,
+        },
+        {
+            "sources": [Source("c.h5", num_slices=6)],
+            "sampling": RandomMask(2, 0.3),
+            "split": FullTarget(),
+            "crop": (9, 9),
+        },
+    ]
+    return joint_batches(datasets, **{"batch_size": 2, **options})
+
+
+def test_a_joint_batch_is_of_one_data_set_and_one_shape():
+    dataset = joint(seed=1)
+    batches = elements(dataset)
+    assert len(batches) == len(dataset) == 3 + 2 + 3
+    shapes = [inputs["kspace"].shape for inputs, _ in batches]
+    assert sorted(shapes) == [(2, 1, 15, 13)] * 3 + [(2, 1, 17, 11)] * 2 + [(2, 2, 15, 13)] * 3
+    assert shapes != sorted(shapes)
+    numbers = []
+    for inputs, target in batches:
+        supervised = target.shape[1:] == (9, 9)
+        np.testing.assert_array_equal(inputs["self_supervised"], [not supervised] * 2)
+        numbers += [round(float(image.max())) for image in target] if supervised else []
+    assert sorted(numbers) == [1, 2, 3, 4, 5, 6]  # each slice once
+
+
+def test_joint_batches_follow_repeats_steps_seed_and_epoch():
+    assert [len(elements(joint(repeats))) for repeats in (2, 3)] == [5 + 4 + 3, 8 + 6 + 3]
+    assert len(elements(joint(steps=3))) == 3 and len(elements(joint(steps=20))) == len(joint(steps=20)) == 20
+    whole, tail = elements(joint(seed=3, epochs=(0, 2))), elements(joint(seed=3, epochs=(1, 2)))
+    assert len(whole) == 16 and len(tail) == 8
+    for (inputs, target), (others, other) in zip(whole[8:], tail, strict=True):
+        np.testing.assert_array_equal(inputs["mask"], others["mask"])
+        np.testing.assert_array_equal(target, other)
+    assert any(x["mask"].tobytes() != u["mask"].tobytes() for (x, _), (u, _) in zip(whole[:8], tail, strict=True))
+
+
+def test_several_partitions_of_a_slice_share_a_joint_batch():
+    data = {"sources": [Noise("a.h5", num_slices=3)], "sampling": MASK, "split": UniformSplit(0.5, 0), "partitions": 2}
+    for inputs, _ in elements(joint_batches([data], 4)):
+        samples = inputs["kspace"] + inputs["target_kspace"]
+        np.testing.assert_array_equal(samples[::2], samples[1::2])
+        assert np.any(inputs["mask"][::2] != inputs["mask"][1::2])
+
+
+def test_bad_partitions_and_data_sets_are_refused():
+    own = Source("own.h5", mask=np.ones((1, 13), np.float32))
+    for options, message in [
+        ({"split": SPLIT, "augment": True}, "`augment` needs fully sampled volumes"),
+        ({"split": SPLIT, "full_kspace": True}, "`full_kspace` and `split` exclude each other"),
+        ({"split": FullTarget(), "partitions": 2}, "`partitions` needs a `split`"),
+        ({"partitions": 2}, "`partitions` needs a `split`"),
+        ({"split": SPLIT, "partitions": 0}, "`partitions` must be >= 1, got 0"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            slices_of([Source("a.h5")], MASK, **options)
+    with pytest.raises(ValueError, match="`FullTarget` needs fully sampled volumes"):
+        slices_of([own], MASK, split=FullTarget())
+    with pytest.raises(DataError, match="a.h5, slice 0: `window` 8 is larger than the fully sampled centre"):
+        with data_errors():
+            elements(slices_of([Source("a.h5")], FIXED, training=False, split=GaussianSplit(0.5, 8)))
+    data = {"sources": [Source("a.h5")], "sampling": MASK, "split": SPLIT}
+    for changes, batch_size, message in [
+        ({"split": None}, 1, "A data set needs sampling, sources, split"),
+        ({"weight": 2}, 1, "A data set needs .*; got sampling, sources, split, weight"),
+        ({"repeats": 0}, 1, "`repeats` must be a whole number >= 1, got 0"),
+        ({"partitions": 2}, 3, "`batch_size` 3 must be a multiple of the 2 `partitions`"),
+        ({}, 0, "got 1 data sets, 0 and None"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            joint_batches([data | changes], batch_size)

@@ -9,11 +9,13 @@ from mri_zoo.data.preparation import (
     KSpacePercentileScaling,
     PercentileScaling,
     flip_and_rotate,
+    prepare_partitions,
     prepare_slice,
     reference_image,
     scaling_from_config,
     scaling_to_config,
 )
+from mri_zoo.data.splits import GaussianSplit
 from mri_zoo.data.volume import DataError, Volume, VolumeInfo
 
 
@@ -101,3 +103,21 @@ def test_flips_and_turns_are_the_eight_symmetries_of_the_image(coils, rng):
 @pytest.mark.parametrize("scaling", [ConstantScaling(1e6), PercentileScaling(95.0), KSpacePercentileScaling(98.0)])
 def test_scaling_survives_json(scaling):
     assert scaling_from_config(json.loads(json.dumps(scaling_to_config(scaling)))) == scaling
+
+
+def test_partitions_equal_the_self_supervised_pipeline_of_direct(reference):
+    with np.load(reference / "pytorch" / "direct_ssl_pipeline.npz") as arrays:
+        recorded = dict(arrays)
+    measured = recorded["kspace"] * recorded["scaling_factor"]
+    split = GaussianSplit(window=4, compatible=True)
+    seed = tuple(map(ord, "file_prostate_AXT2_0042.h5" + "5"))
+    mask = recorded["sampling_mask"].astype("float32")
+    kspace, input_mask, target_kspace, target_mask, flag, target = prepare_partitions(
+        measured, None, mask, split, KSpacePercentileScaling(99.5), seed=seed
+    )
+    np.testing.assert_array_equal(input_mask[0, 0], recorded["input_sampling_mask"])
+    np.testing.assert_array_equal(target_mask[0, 0], recorded["target_sampling_mask"])
+    for found, sampled in ((kspace, input_mask), (target_kspace, target_mask)):
+        np.testing.assert_allclose(found[0], recorded["kspace"] * sampled[0], atol=1e-5)
+    np.testing.assert_allclose(target[0], recorded["target"], atol=1e-6)
+    assert flag == 1 and all(len(array) == 1 for array in (kspace, target))
