@@ -154,6 +154,7 @@ class HFEN(keras.losses.Loss):
         return {**super().get_config(), **config}
 
 
+@keras.saving.register_keras_serializable("mri_zoo")
 def kspace_nmse(y_true, y_pred):
     """Squared error of complex k-space of any shape, divided by the energy of `y_true`: a scalar.
 
@@ -162,12 +163,75 @@ def kspace_nmse(y_true, y_pred):
     return _normalized_error(y_true, y_pred, ops.square)
 
 
+@keras.saving.register_keras_serializable("mri_zoo")
 def kspace_nmae(y_true, y_pred):
     """Sum of `|real| + |imaginary|` of the error of complex k-space, divided by that of `y_true`: a scalar.
 
     As in DIRECT, the two parts count separately, not the modulus. Not for `compile(loss=...)`, see `kspace_nmse`.
     """
     return _normalized_error(y_true, y_pred, ops.abs)
+
+
+@keras.saving.register_keras_serializable("mri_zoo")
+class DualDomainLoss(keras.losses.Loss):
+    """Weighted losses of images, and of k-space where a training strategy has it: by default those of JSSL.
+
+    Args:
+        image: pairs of a weight and a Keras loss of images; by default L1 (2), SSIM (2), and the normalised
+            high-frequency error in the L1 (1) and the L2 norm (1).
+        kspace: pairs of a weight and a function of two complex k-spaces that gives a number; by default `kspace_nmae`
+            (2) and `kspace_nmse` (2).
+        every_step: k-space is judged after every step of a network that has several, or after the last alone. The
+            authors of vSHARP do the latter in supervised trainings.
+        **kwargs: `name`, `reduction` and `dtype` of a Keras loss.
+
+    Raises:
+        ValueError: if a weight is negative, or there is no loss at all.
+
+    Reference: Yiasemis et al., JSSL, arXiv:2311.15856, equation 26; weights of projects/JSSL of
+    github.com/NKI-AI/direct.
+    """
+
+    def __init__(self, image=None, kspace=None, every_step=True, **kwargs):
+        super().__init__(**{"name": "dual_domain", **kwargs})
+        if image is None:
+            l1, l2 = HFEN("l1", normalize=True), HFEN("l2", normalize=True)
+            image = [(2, keras.losses.MeanAbsoluteError()), (2, SSIM("batch")), (1, l1), (1, l2)]
+        if kspace is None:
+            kspace = [(2, kspace_nmae), (2, kspace_nmse)]
+        self.image, self.kspace, self.every_step = list(image), list(kspace), every_step
+        weights = [weight for weight, _ in self.image + self.kspace]
+        if not weights or not min(weights) >= 0:
+            raise ValueError(f"Expected losses with weights >= 0, got the weights {weights}.")
+
+    def call(self, y_true, y_pred):
+        """Loss (batch,) of images (batch, height, width)."""
+        total = ops.zeros(ops.shape(y_true)[:1], y_pred.dtype)
+        for weight, loss in self.image:
+            values = loss.call(y_true, y_pred)
+            total += weight * ops.mean(values, axis=tuple(range(1, len(values.shape))))
+        return total
+
+    def of_kspace(self, y_true, y_pred):
+        """Loss of complex k-space (batch, coil, height, width), a scalar."""
+        return sum(weight * loss(y_true, y_pred) for weight, loss in self.kspace)
+
+    def get_config(self):
+        """Constructor arguments."""
+        pairs = {
+            name: [[weight, keras.saving.serialize_keras_object(loss)] for weight, loss in getattr(self, name)]
+            for name in ("image", "kspace")
+        }
+        return {**super().get_config(), **pairs, "every_step": self.every_step}
+
+    @classmethod
+    def from_config(cls, config):
+        """The inverse of `get_config`."""
+        pairs = {
+            name: [(weight, keras.saving.deserialize_keras_object(loss)) for weight, loss in config[name]]
+            for name in ("image", "kspace")
+        }
+        return cls(**{**config, **pairs})
 
 
 def ssim(y_true, y_pred, data_range=None, window_size=7, k1=0.01, k2=0.03):

@@ -13,6 +13,7 @@ from mri_zoo.layers.unet import UNetBlock
 from mri_zoo.models import (
     VSHARP,
     CascadeNet,
+    DataConsistent,
     DealiasingNet,
     DirectKIKINet,
     DirectUNet,
@@ -37,6 +38,11 @@ def refined_maps(physics, num_filters, **options):
     inside = DirectUNet(num_filters, 1, combine_coils=True, physics=physics, **options)
     refiner = SensitivityRefiner(ComplexNet(InstanceUNet(2, 2, 1), residual=False))
     return RefinedMaps(inside, refiner, sigma=0.5, **options)
+
+
+def data_consistent(physics, num_filters, **options):
+    """A model whose samples are replaced."""
+    return DataConsistent(DirectUNet(num_filters, 1, combine_coils=True, physics=physics, **options), **options)
 
 
 # Small, and with no argument at its default.
@@ -185,6 +191,7 @@ LEARNED = {
         {"num_cascades": 1, "num_filters": 3, "num_pools": 1, "sensitivity_filters": None, "normalized": False},
     ),
     "refined_maps": (refined_maps, {"num_filters": 3}),
+    "data_consistent": (data_consistent, {"num_filters": 3}),
 }
 MODELS = {**LEARNED, "zero_filled": (ZeroFilled, {})}
 

@@ -2,6 +2,7 @@
 
 from mri_zoo.models.base import ReconstructionModel
 from mri_zoo.models.cascade_net import CascadeNet
+from mri_zoo.models.data_consistent import DataConsistent
 from mri_zoo.models.dealiasing_net import DealiasingNet
 from mri_zoo.models.dip import DIP
 from mri_zoo.models.direct_kikinet import DirectKIKINet
@@ -24,6 +25,7 @@ __all__ = [
     "CascadeNet",
     "DIP",
     "DealiasingNet",
+    "DataConsistent",
     "DirectKIKINet",
     "DirectUNet",
     "FastMRIUNet",

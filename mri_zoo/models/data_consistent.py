@@ -1,0 +1,74 @@
+"""A model whose output agrees with what was measured."""
+
+import keras
+
+from mri_zoo.models.base import ReconstructionModel
+from mri_zoo.models.refined_maps import RefinedMaps
+from mri_zoo.physics.consistency import replace_measured
+
+
+@keras.saving.register_keras_serializable("mri_zoo")
+class DataConsistent(ReconstructionModel):
+    """A model, and its samples replaced by the measured ones: S^H F^-1 (y + (1 - M) F S x), where x is its image.
+
+    Self-supervised networks are used so (JSSL, equation 16). S are the maps that the model works with: the refined ones
+    of a `RefinedMaps`, else those of the batch or of `physics.complete`.
+
+    Args:
+        model: gives x; its physics is used. One with a network of its own for the maps cannot be wrapped: it does not
+            tell the refined maps. Put a `RefinedMaps` around one without.
+
+    Raises:
+        ValueError: if the model refines its maps within, or its acquisition is not Cartesian.
+
+    Reference: Yiasemis et al., JSSL, arXiv:2311.15856, equations 10 and 16.
+    """
+
+    def __init__(self, model, **kwargs):
+        super().__init__(physics=model.physics, **kwargs)
+        self.model = model
+        if not hasattr(self.physics, "coil_kspace"):
+            raise ValueError(f"Only Cartesian k-space can be replaced, got the physics {type(self.physics).__name__}.")
+        for name in ("refiner", "sensitivity"):
+            if getattr(self.reconstruction, name, None) is not None:
+                raise ValueError(
+                    f"This {type(self.reconstruction).__name__} has a network of its own for the sensitivity maps; "
+                    "make it without, and wrap it in `RefinedMaps`."
+                )
+
+    @property
+    def reconstruction(self):
+        """The model without what refines its maps."""
+        return self.model.model if isinstance(self.model, RefinedMaps) else self.model
+
+    def call(self, batch):
+        """The data-consistent image, (batch, height, width) complex64."""
+        batch = self.complete(batch)
+        return self.physics.combine_kspace(self.kspace(self.reconstruction(batch), batch), batch)
+
+    def batch_spec(self):
+        """That of the model."""
+        return self.model.batch_spec()
+
+    def complete(self, batch):
+        """The batch with the maps that the model works with; without, where one coil has none."""
+        if isinstance(self.model, RefinedMaps):
+            return {**batch, "sensitivity_maps": self.model.sensitivity_maps(batch)}
+        return self.physics.complete(batch)
+
+    def kspace(self, image, batch):
+        """Full k-space (batch, coil, height, width): measured where it was sampled, of the image elsewhere."""
+        return replace_measured(self.physics.coil_kspace(image, batch), batch["kspace"], batch["mask"])
+
+    def get_config(self):
+        """The constructor's arguments."""
+        config = super().get_config()
+        del config["physics"]  # the model has it
+        model = keras.saving.serialize_keras_object(self.model)
+        model.pop("build_config", None)  # it is built with this one
+        return {**config, "model": model}
+
+    @classmethod
+    def from_config(cls, config):
+        """The inverse of `get_config`."""
+        return cls(**{**config, "model": keras.saving.deserialize_keras_object(config["model"])})

@@ -1,0 +1,155 @@
+"""Training without ground truth, alone (SSDU) or together with supervised training on other data (JSSL).
+
+A batch has input and target samples: `kspace` and `mask` of the input, `target_kspace` and `target_mask`. The network
+sees the input alone, its image is turned back into k-space, and the samples of the target are compared, and their
+image. Where ground truth is missing, input and target are a partition of what was sampled (`GaussianSplit`,
+`UniformSplit`); where it is there, the target is all of k-space (`FullTarget`), and the same loss is supervised. So a
+training is self-supervised, supervised or joint by its data sets alone.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+from mri_zoo.losses import DualDomainLoss
+from mri_zoo.models.base import ReconstructionModel, magnitude_like
+from mri_zoo.models.data_consistent import DataConsistent
+from mri_zoo.physics.complex import scale
+from mri_zoo.training.supervised import train
+
+
+def train_jointly(recipe, output, resume=False, prepared=None, report=print, verbose=0):
+    """Train a recipe's network on target and proxy data, whose `datasets` say which is which.
+
+    The preset is the recipe's model. With a `DataConsistent` one the output keeps the measured samples (equation 16 of
+    JSSL), and supervised samples are judged so as well; else the network's image is both (equation 21).
+
+    Args:
+        recipe: of `load_recipe`, whose `loss` is a `DualDomainLoss`.
+        output: folder.
+        resume: go on after the last finished epoch.
+        prepared: see `mri_zoo.training.supervised.train`, also for what is written and for the errors.
+        report: see there.
+        verbose: see there.
+
+    Returns:
+        The trained network.
+
+    Raises:
+        ValueError: if the recipe has another loss, or its batches no target samples.
+
+    Reference: Yaman et al., SSDU, MRM 84:3172, 2020; Yiasemis et al., JSSL, arXiv:2311.15856.
+    """
+    if not isinstance(recipe["loss"], DualDomainLoss):
+        raise ValueError(f"Joint training needs a `DualDomainLoss`, got the loss {recipe['loss']!r}.")
+    return train({**recipe, "strategy": None}, output, resume, prepared, report, verbose, wrap=JointTraining)
+
+
+@keras.saving.register_keras_serializable("mri_zoo")
+class JointTraining(ReconstructionModel):
+    """A network that learns from input and target samples, by the `DualDomainLoss` of `compile`.
+
+    Batch keys, besides `kspace` (batch, coil, height, width) and `mask` (batch, 1, 1 or height, width) of the input:
+        target_kspace: (batch, coil, height, width) complex64, zero outside the target.
+        target_mask: (batch, 1, 1 or height, width) float32, 1 where the target has samples.
+        self_supervised: (batch,) float32, 1 where input and target are a partition of the samples, else 0.
+    A batch without them is reconstructed, and judged by the image part of the loss.
+
+    Sensitivity maps come from all that was sampled, also of a partition, as the authors' do: the centre alone has
+    them, and the partition has holes there. Of a network with several `steps`, each counts, with weights from 0.1 to 1.
+
+    Args:
+        network: the model that is trained.
+
+    Reference: Yiasemis et al., JSSL, arXiv:2311.15856, equations 17 to 19; `JSSLMRIModelEngine` and
+    `VSharpNetJSSLEngine` of github.com/NKI-AI/direct.
+    """
+
+    def __init__(self, network, **kwargs):
+        super().__init__(physics=network.physics, **kwargs)
+        self.judges_consistent = isinstance(network, DataConsistent)
+        self.consistent = network if self.judges_consistent else DataConsistent(network)
+
+    @property
+    def network(self):
+        """The model that is trained."""
+        return self.consistent if self.judges_consistent else self.consistent.model
+
+    def batch_spec(self):
+        """That of the network."""
+        return self.network.batch_spec()
+
+    def call(self, batch):
+        """The network's image, or of a batch with a target a dict of the `images` of all steps and of the maps."""
+        if "target_kspace" not in batch:
+            return self.network(batch)
+        maps = self._maps(batch)
+        known = {key: batch[key] for key in ("kspace", "mask")} | maps
+        return {"images": self.consistent.reconstruction.steps(known), **maps}
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """See the class."""
+        if "target_kspace" not in x:
+            if training:
+                raise ValueError(
+                    "Joint training needs `target_kspace` in the batch: give the recipe `datasets`, or a `split` in "
+                    f"`train_options`. The batch has {', '.join(x)}."
+                )
+            return super().compute_loss(x, y, y_pred, sample_weight, training)
+        total, weights = 0.0, step_weights(len(y_pred["images"]))
+        for i, weight in enumerate(weights):
+            kspace, image = self._predicted(x, y_pred, i)
+            total += weight * ops.mean(self.loss.call(y, magnitude_like(y, image)))
+            if self.loss.every_step or i == len(weights) - 1:
+                total += weight * self.loss.of_kspace(x["target_kspace"], kspace)
+        return _Value(name="joint")(ops.zeros((1,)), ops.reshape(total, (1,)))
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        """Keras's metrics of the magnitude that the loss judges, of the last step."""
+        image = self._predicted(x, y_pred, -1)[1] if "target_kspace" in x else y_pred
+        return super().compute_metrics(x, y, image, sample_weight)
+
+    def _predicted(self, batch, prediction, step):
+        """The k-space of the target and the image that one step gives, of which the loss is taken."""
+        maps = {key: value for key, value in prediction.items() if key == "sensitivity_maps"}
+        image = prediction["images"][step]
+        kspace = scale(self.consistent.kspace(image, {**batch, **maps}), batch["target_mask"])
+        projected = self.physics.combine_kspace(kspace, maps)
+        if self.judges_consistent:
+            return kspace, projected
+        return kspace, ops.where(ops.reshape(batch["self_supervised"], (-1, 1, 1)) > 0, projected, image)
+
+    def _maps(self, batch):
+        """The sensitivity maps, from all samples of a partition; {} of one coil without."""
+        partition = ops.reshape(batch["self_supervised"], (-1, 1, 1, 1))
+        sampled = {
+            **{key: value for key, value in batch.items() if key == "sensitivity_maps"},
+            "kspace": batch["kspace"] + scale(batch["target_kspace"], partition),
+            "mask": batch["mask"] + partition * batch["target_mask"],
+        }
+        completed = self.consistent.complete(sampled)
+        return {key: value for key, value in completed.items() if key == "sensitivity_maps"}
+
+    def get_config(self):
+        """The constructor's arguments."""
+        config = {key: value for key, value in super().get_config().items() if key != "physics"}
+        network = keras.saving.serialize_keras_object(self.network)
+        network.pop("build_config", None)  # it is built with this one
+        return {**config, "network": network}
+
+    @classmethod
+    def from_config(cls, config):
+        """The inverse of `get_config`."""
+        return cls(**{**config, "network": keras.saving.deserialize_keras_object(config["network"])})
+
+
+def step_weights(number):
+    """The weights of the losses of a network's steps: from 0.1 to 1 in geometric progression; 1 for one step."""
+    return np.logspace(-1, 0, number).tolist() if number > 1 else [1.0]
+
+
+class _Value(keras.losses.Loss):
+    """A value that is a loss already, so that Keras scales it where several devices share a batch."""
+
+    def call(self, y_true, y_pred):
+        return y_pred

@@ -1,0 +1,233 @@
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers import acquire, fft_reference, relative_error
+
+from mri_zoo import import_checkpoint
+from mri_zoo.data.fourier import ifft2c, root_sum_of_squares
+from mri_zoo.layers.convnet import ComplexNet
+from mri_zoo.layers.instance_unet import InstanceUNet
+from mri_zoo.layers.sensitivity import SensitivityRefiner
+from mri_zoo.losses import SSIM, DualDomainLoss, kspace_nmse
+from mri_zoo.models import DataConsistent, PDNet, RefinedMaps, VarNet, ZeroFilled
+from mri_zoo.training.self_supervised import JointTraining, step_weights
+
+LOSSES = {  # by the names of the recording
+    "l1_loss": DualDomainLoss(DualDomainLoss().image[:1], []),
+    "ssim_loss": DualDomainLoss(DualDomainLoss().image[1:2], []),
+    "hfen_l1_norm_loss": DualDomainLoss(DualDomainLoss().image[2:3], []),
+    "hfen_l2_norm_loss": DualDomainLoss(DualDomainLoss().image[3:], []),
+    "kspace_nmae_loss": DualDomainLoss([], DualDomainLoss().kspace[:1]),
+    "kspace_nmse_loss": DualDomainLoss([], DualDomainLoss().kspace[1:]),
+}
+SIZE = (15, 13)
+
+
+def center(images, size):
+    top, left = ((have - want) // 2 for have, want in zip(images.shape[-2:], size, strict=True))
+    return images[..., top : top + size[0], left : left + size[1]]
+
+
+def recorded_batch(folder, partitioned):
+    """The batch of a recorded training step, its target image, and the recording."""
+    recording = {}
+    for name in ("io", "training"):
+        with np.load(folder / f"{name}.npz") as arrays:
+            recording |= dict(arrays)
+    recording["about"] = json.loads(recording["about"].item())
+    names = "sampling_mask", "target_sampling_mask"
+    mask, target = (recording[name][..., 0].astype("float32") for name in names)
+    full, maps = recording["full_kspace"], recording["sensitivity_map"]
+    masks = (mask - target, target) if partitioned else (mask, np.ones_like(mask))
+    batch = {"kspace": full * masks[0], "mask": masks[0], "target_kspace": full * masks[1], "target_mask": masks[1]}
+    batch |= {"sensitivity_maps": maps, "self_supervised": np.full(len(full), partitioned, "float32")}
+    image = np.stack([root_sum_of_squares(ifft2c(samples)) for samples in batch["target_kspace"]])
+    return batch, center(image, recording["about"]["reconstruction_size"]), recording
+
+
+def unet_network(reference, consistent):
+    folder = reference / "pytorch" / "direct_jssl_engine_unet"
+    network = import_checkpoint(
+        folder / "checkpoint.safetensors", "direct", "UNet", {"residual": False, "combine_coils": True}
+    )
+    return folder, DataConsistent(network) if consistent else network
+
+
+def vsharp_network(reference, consistent):
+    folder = reference / "pytorch" / "direct_jssl_engine_vsharp"
+    network = import_checkpoint(folder / "model_7.pt", "direct", "VSHARP")
+    return folder, DataConsistent(network) if consistent else network
+
+
+CASES = [
+    (vsharp_network, "jssl_train_ssl", True, False, DualDomainLoss()),
+    (vsharp_network, "jssl_train_sl", False, False, DualDomainLoss()),
+    (vsharp_network, "ssl_train_ssl", True, True, DualDomainLoss()),
+    (vsharp_network, "supervised_train_sl", False, False, DualDomainLoss(every_step=False)),
+    (unet_network, "jssl_train_ssl", True, True, DualDomainLoss()),
+    (unet_network, "jssl_train_sl", False, True, DualDomainLoss()),
+    (unet_network, "supervised_train_sl", False, False, DualDomainLoss(kspace=[])),  # of its plain engine
+]
+
+
+@pytest.mark.parametrize("make, path, partitioned, consistent, whole", CASES)
+def test_losses_and_gradients_equal_those_of_direct(reference, make, path, partitioned, consistent, whole):
+    folder, network = make(reference, consistent)
+    batch, target, recording = recorded_batch(folder, partitioned)
+    model = JointTraining(network)
+    model.compile(loss=whole)
+    with tf.GradientTape() as tape:
+        prediction = model(batch)
+        loss = model.compute_loss(batch, target, prediction)
+    total = 0
+    for name, part in LOSSES.items():
+        expected = recording[f"{path}_loss_{name}"].item()
+        if not whole.kspace and name.startswith("kspace"):
+            assert expected == 0
+            continue
+        model.compile(loss=DualDomainLoss(part.image, part.kspace, whole.every_step))
+        value = float(model.compute_loss(batch, target, prediction))
+        assert value == pytest.approx(expected, rel=1e-4), name
+        total += expected
+    assert float(loss) == pytest.approx(total, rel=1e-4)
+    image = np.abs(model._predicted(batch, prediction, -1)[1])
+    assert relative_error(image, recording[f"{path}_output_image"]) < 1e-4
+    gradients = [np.asarray(gradient) for gradient in tape.gradient(loss, model.trainable_variables)]
+    # Inputs that differ by 1e-7 change vSHARP's gradients by up to 1 %: a kink of a leaky ReLU is passed.
+    norms = np.array(sorted(recording["about"]["gradient_norms"][path].values()))
+    error = np.abs(np.array(sorted(np.linalg.norm(gradient) for gradient in gradients)) / norms - 1)
+    assert np.max(error) < 1e-2 and np.median(error) < 1e-3
+    recorded = [array for name, array in recording.items() if name.startswith(f"{path}_grad_")]
+    for array in recorded:
+        expected = np.squeeze(array.transpose(2, 3, 1, 0) if array.ndim == 4 else array)
+        alike = [gradient.squeeze() for gradient in gradients if gradient.squeeze().shape == expected.shape]
+        assert min(relative_error(gradient, expected) for gradient in alike) < 3e-3
+    assert recorded
+
+
+def partition(rng, coils=1, self_supervised=(1, 1), maps=False):
+    """A batch with targets, and the image that it comes from."""
+    batch, image = acquire(rng, SIZE, coils, maps, batch_size=len(self_supervised))
+    sensitivities = batch.get("sensitivity_maps", np.ones((1, 1, 1, 1)))
+    full = fft_reference(sensitivities * image[:, None]).astype("complex64") if maps or coils == 1 else batch["kspace"]
+    moved = np.broadcast_to(batch["mask"], (len(image), 1, *SIZE)) * (rng.random((len(image), 1, *SIZE)) < 0.4)
+    flags = np.array(self_supervised, "float32").reshape(-1, 1, 1, 1)
+    moved = moved.astype("float32") * flags
+    batch |= {"mask": batch["mask"] - moved, "kspace": batch["kspace"] * (1 - moved)}
+    batch |= {"target_mask": np.where(flags > 0, moved, 1).astype("float32"), "self_supervised": flags[:, 0, 0, 0]}
+    batch["target_kspace"] = full * batch["target_mask"]
+    target = np.stack([root_sum_of_squares(ifft2c(samples)) for samples in batch["target_kspace"]])
+    return batch, target
+
+
+@pytest.mark.parametrize("consistent", [True, False])
+def test_each_sample_of_a_batch_is_judged_by_its_own_kind(rng, consistent):
+    """The definition of the loss in NumPy, on a batch of one self-supervised and one supervised sample."""
+    batch, target = partition(rng, 3, (1, 0), maps=True)
+    network = DataConsistent(ZeroFilled()) if consistent else ZeroFilled()
+    model = JointTraining(network)
+    loss = DualDomainLoss([(3.0, keras.losses.MeanAbsoluteError())], [(5.0, kspace_nmse)])
+    model.compile(loss=loss, metrics=["mae"])
+    value, error = model.evaluate(batch, center(target, (9, 7)), batch_size=2, verbose=0)
+
+    maps = batch["sensitivity_maps"]
+    image = np.sum(np.conj(maps) * ifft2c(batch["kspace"]), 1)
+    kspace = (1 - batch["mask"]) * fft_reference(maps * image[:, None]) + batch["kspace"]
+    kspace = kspace * batch["target_mask"]
+    projected = np.sum(np.conj(maps) * ifft2c(kspace), 1)
+    judged = np.stack([projected[0], projected[1] if consistent else image[1]])
+    l1 = np.mean(np.abs(np.abs(center(judged, (9, 7))) - center(target, (9, 7))))
+    nmse = np.sum(np.abs(kspace - batch["target_kspace"]) ** 2) / np.sum(np.abs(batch["target_kspace"]) ** 2)
+    assert value == pytest.approx(3 * l1 + 5 * nmse, rel=1e-4)
+    assert error == pytest.approx(l1, rel=1e-4)
+
+
+class Steps(ZeroFilled):
+    """Three images, the adjoint times 1, 2 and 3."""
+
+    def steps(self, batch):
+        return [self(batch) * factor for factor in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("every_step", [True, False])
+def test_every_step_counts_with_its_weight(rng, every_step):
+    batch, target = partition(rng)
+    expected, weights = 0, [0.1, 10**-0.5, 1.0]
+    for i, weight in enumerate(weights):
+        model = JointTraining(Steps())
+        for part in (LOSSES["l1_loss"], LOSSES["kspace_nmse_loss"]):
+            model.compile(loss=part)
+            prediction = {"images": [ZeroFilled()(batch) * (i + 1)]}
+            if every_step or i == 2 or part is LOSSES["l1_loss"]:
+                expected += weight * float(model.compute_loss(batch, target, prediction))
+    model.compile(
+        loss=DualDomainLoss(LOSSES["l1_loss"].image, LOSSES["kspace_nmse_loss"].kspace, every_step=every_step)
+    )
+    assert model.evaluate(batch, target, verbose=0) == pytest.approx(expected, rel=1e-5)
+    np.testing.assert_allclose(step_weights(3), weights, rtol=1e-6)
+    assert step_weights(1) == [1.0] and len(step_weights(12)) == 12
+
+
+def test_maps_come_from_all_samples_of_a_partition_and_the_input_of_others(rng):
+    batch, _ = partition(rng, 3, (1, 0))
+    refined = RefinedMaps(ZeroFilled(), keras.layers.Identity())
+    maps = JointTraining(refined)._maps(batch)["sensitivity_maps"]
+    samples = batch["kspace"] + batch["target_kspace"] * np.array([1, 0]).reshape(2, 1, 1, 1)
+    mask = batch["mask"] + batch["target_mask"] * np.array([1, 0]).reshape(2, 1, 1, 1)
+    expected = refined.sensitivity_maps({"kspace": samples.astype("complex64"), "mask": mask.astype("float32")})
+    assert relative_error(maps, expected) < 1e-6
+    assert JointTraining(ZeroFilled())._maps(partition(rng)[0]) == {}
+
+
+@pytest.mark.parametrize("coils", [1, 3])
+def test_data_consistent_output_keeps_the_samples(rng, coils):
+    batch, image = acquire(rng, SIZE, coils, maps=True)
+    maps = batch["sensitivity_maps"]
+    expected = batch["kspace"] + (1 - batch["mask"]) * fft_reference(maps * np.asarray(ZeroFilled()(batch))[:, None])
+    expected = np.sum(np.conj(maps) * ifft2c(expected), 1)
+    found = DataConsistent(ZeroFilled()).predict(batch, verbose=0)
+    assert relative_error(found, expected) < 1e-5 and found.dtype == np.complex64
+    refined = RefinedMaps(ZeroFilled(), keras.layers.Identity(), sigma=None)
+    model = DataConsistent(refined)
+    given = {**batch, "sensitivity_maps": refined.sensitivity_maps(batch)}
+    assert relative_error(model(batch), DataConsistent(ZeroFilled())(given)) < 1e-5
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+@pytest.mark.parametrize("wrapper", [DataConsistent, JointTraining])
+def test_saved_model_gives_equal_outputs(rng, tmp_path, wrapper):
+    batch, _ = acquire(rng, SIZE, 2)
+    network = PDNet(num_iterations=1, num_filters=4, num_primal=2, primal_only=True)
+    refiner = SensitivityRefiner(ComplexNet(InstanceUNet(2, 4, 1), residual=False))
+    model = wrapper(RefinedMaps(network, refiner))
+    expected = model(batch)
+    model.save(tmp_path / "model.keras")
+    copy = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(copy(batch), expected)
+    assert copy.get_config() == model.get_config() and len(copy.weights) == len(model.weights) > 10
+
+
+def test_loss_survives_serialisation(rng):
+    loss = DualDomainLoss([(2.0, SSIM("batch"))], [(0.5, kspace_nmse)], every_step=False)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
+    assert again.get_config() == loss.get_config() and again.every_step is False
+    images = rng.random((2, 2, 15, 13)).astype("float32")
+    np.testing.assert_allclose(again(*images), 2 * SSIM("batch")(*images), rtol=1e-6)
+    kspace = images[0] + 1j * images[1]
+    assert float(again.of_kspace(kspace, 2 * kspace)) == pytest.approx(0.5, rel=1e-5)
+
+
+def test_what_cannot_be_trained_so_is_refused(rng):
+    with pytest.raises(ValueError, match="This VarNet has a network of its own for the sensitivity maps"):
+        JointTraining(VarNet(1, 4, 2, 4, 2))
+    with pytest.raises(ValueError, match="weights >= 0, got the weights \\[-1"):
+        DualDomainLoss([(-1, SSIM())], [])
+    model = JointTraining(PDNet(num_iterations=1, num_filters=4, num_primal=2, primal_only=True))
+    model.compile("adam", DualDomainLoss())
+    batch, image = acquire(rng, SIZE)
+    with pytest.raises(ValueError, match="needs `target_kspace` in the batch.* The batch has kspace, mask"):
+        model.fit(batch, np.abs(image), verbose=0)
+    assert model.evaluate(batch, np.abs(image), verbose=0) > 0  # validation is by the image
