@@ -165,3 +165,49 @@ class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
             "warmup_proportion": self.warmup_proportion,
             "min_lr": self.min_lr,
         }
+
+
+@keras.saving.register_keras_serializable("mri_zoo")
+class WarmupStepDecay(keras.optimizers.schedules.LearningRateSchedule):
+    """Learning rate that rises linearly from a part of it, and falls by a factor after every so many steps.
+
+    Args:
+        learning_rate: highest rate, a float.
+        warmup_steps: steps of the rise; 0 for none.
+        warmup_start: the rate of the first step, as a part of the highest.
+        decay_steps: steps between two falls.
+        decay: factor of each fall.
+
+    Raises:
+        ValueError: if an argument is out of range.
+
+    Reference: `WarmupMultiStepLR` of github.com/NKI-AI/direct, with the numbers of its projects/JSSL.
+    """
+
+    def __init__(self, learning_rate, warmup_steps=3000, warmup_start=1 / 3, decay_steps=150_000, decay=0.8):
+        if not (learning_rate > 0 and decay > 0 and 0 <= warmup_start <= 1):
+            raise ValueError(
+                "`learning_rate` and `decay` must be positive and `warmup_start` in [0, 1], "
+                f"got {learning_rate}, {decay} and {warmup_start}."
+            )
+        if warmup_steps < 0 or decay_steps < 1:
+            raise ValueError(f"`warmup_steps` must be >= 0 and `decay_steps` >= 1, got {warmup_steps}, {decay_steps}.")
+        self.learning_rate, self.warmup_steps, self.warmup_start = learning_rate, warmup_steps, warmup_start
+        self.decay_steps, self.decay = decay_steps, decay
+
+    def __call__(self, step):
+        """Rate of a step, counted from 0."""
+        step = ops.cast(step, keras.config.floatx())
+        risen = ops.minimum(step / max(self.warmup_steps, 1), 1.0) if self.warmup_steps else 1.0
+        falls = ops.floor(step / self.decay_steps)
+        return self.learning_rate * (self.warmup_start + (1 - self.warmup_start) * risen) * self.decay**falls
+
+    def get_config(self):
+        """Constructor arguments."""
+        return {
+            "learning_rate": self.learning_rate,
+            "warmup_steps": self.warmup_steps,
+            "warmup_start": self.warmup_start,
+            "decay_steps": self.decay_steps,
+            "decay": self.decay,
+        }

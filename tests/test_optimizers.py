@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from mri_zoo.optimizers import RectifiedAdam, WarmupLinearDecay
+from mri_zoo.optimizers import RectifiedAdam, WarmupLinearDecay, WarmupStepDecay
 
 BACKEND = keras.backend.backend()
 OPTION_SETS = [
@@ -84,6 +84,20 @@ def test_warmup_and_decay():
     np.testing.assert_allclose(rates, expected, rtol=1e-6)
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(schedule))
     assert again.get_config() == schedule.get_config()
+
+
+def test_rate_rises_and_falls_in_steps():
+    schedule = WarmupStepDecay(3e-3, warmup_steps=4, decay_steps=6, decay=0.5)
+    rates = [float(ops.convert_to_numpy(schedule(step))) for step in range(14)]
+    expected = [1e-3, 1.5e-3, 2e-3, 2.5e-3, 3e-3, 3e-3, *[1.5e-3] * 6, 7.5e-4, 7.5e-4]
+    np.testing.assert_allclose(rates, expected, rtol=1e-6)
+    assert float(ops.convert_to_numpy(WarmupStepDecay(3e-3)(450_000))) == pytest.approx(3e-3 * 0.8**3, rel=1e-5)
+    assert float(ops.convert_to_numpy(WarmupStepDecay(2.0, warmup_steps=0)(0))) == 2
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(schedule))
+    assert again.get_config() == schedule.get_config()
+    for arguments in ({"decay": 0}, {"warmup_start": 2}, {"warmup_steps": -1}, {"decay_steps": 0}):
+        with pytest.raises(ValueError, match="must be"):
+            WarmupStepDecay(1e-3, **arguments)
 
 
 @pytest.mark.parametrize("options", [{"beta_2": 0.6}, {"beta_2": 0.5}, {"warmup_proportion": 0.0, "total_steps": 3}])
