@@ -83,6 +83,7 @@ class JointTraining(ReconstructionModel):
         """The network's image, or of a batch with a target a dict of the `images` of all steps and of the maps."""
         if "target_kspace" not in batch:
             return self.network(batch)
+        _check_shapes(batch)
         maps = self._maps(batch)
         known = {key: batch[key] for key in ("kspace", "mask")} | maps
         return {"images": self.consistent.reconstruction.steps(known), **maps}
@@ -146,6 +147,15 @@ class JointTraining(ReconstructionModel):
 def step_weights(number):
     """The weights of the losses of a network's steps: from 0.1 to 1 in geometric progression; 1 for one step."""
     return np.logspace(-1, 0, number).tolist() if number > 1 else [1.0]
+
+
+def _check_shapes(batch):
+    shapes = [tuple(batch[key].shape) for key in ("kspace", "target_kspace")]
+    if any(None not in sizes and sizes[0] != sizes[1] for sizes in zip(*shapes, strict=True)):
+        raise ValueError(
+            f"Input and target must have the same coils and size, got `kspace` of shape {shapes[0]} and "
+            f"`target_kspace` of shape {shapes[1]}."
+        )
 
 
 class _Value(keras.losses.Loss):

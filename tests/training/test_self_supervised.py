@@ -65,7 +65,8 @@ def vsharp_network(reference, consistent):
 CASES = [
     (vsharp_network, "jssl_train_ssl", True, False, DualDomainLoss()),
     (vsharp_network, "jssl_train_sl", False, False, DualDomainLoss()),
-    (vsharp_network, "ssl_train_ssl", True, True, DualDomainLoss()),
+    # The same numbers as of the first.
+    pytest.param(vsharp_network, "ssl_train_ssl", True, True, DualDomainLoss(), marks=pytest.mark.slow),
     (vsharp_network, "supervised_train_sl", False, False, DualDomainLoss(every_step=False)),
     (unet_network, "jssl_train_ssl", True, True, DualDomainLoss()),
     (unet_network, "jssl_train_sl", False, True, DualDomainLoss()),
@@ -231,3 +232,6 @@ def test_what_cannot_be_trained_so_is_refused(rng):
     with pytest.raises(ValueError, match="needs `target_kspace` in the batch.* The batch has kspace, mask"):
         model.fit(batch, np.abs(image), verbose=0)
     assert model.evaluate(batch, np.abs(image), verbose=0) > 0  # validation is by the image
+    batch, _ = partition(rng, 3)
+    with pytest.raises(ValueError, match=r"same coils and size, got `kspace` of shape \(2, 3, 15, 13\) and"):
+        model({**batch, "target_kspace": batch["target_kspace"][:, :2]})
