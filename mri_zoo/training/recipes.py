@@ -4,12 +4,16 @@ A recipe file defines `recipe`, a dict with these keys:
 
 ======================  ==============================================================================================
 name                    the training's, and of the preset that it makes
-model                   class of `mri_zoo.models`
+model                   class of `mri_zoo.models`, or a function that makes a model
 model_arguments         dict of its constructor's arguments; {} by default
 initial_weights         preset (name or folder) whose weights the training starts from; random ones by default
 sources                 function (root, split) -> list of `VolumeSource`s; split is "train" or "validation"
+datasets                instead of the training data of `sources`: a dict of dicts, one for each data set, as
+                        `mri_zoo.data.joint_batches` takes them, but `sources` is a function (root) -> list
+steps_per_epoch         batches of `datasets` in an epoch; all of them by default
 root                    folder given to `sources`; None leaves it open, to be given with ``--set root=DIR``
-sampling                a mask of `mri_zoo.data.sampling`, or a trajectory of `mri_zoo.data.trajectories`
+sampling                a mask of `mri_zoo.data.sampling`, or a trajectory of `mri_zoo.data.trajectories`; each of
+                        `datasets` has its own to train with
 scaling                 a rule of `mri_zoo.data.preparation`; no scaling by default
 train_options           dict of further arguments of `mri_zoo.data.slices_of` (`slices`, `inner_slices`, ...)
 validation_options      the same for the validation data
@@ -18,12 +22,13 @@ metrics                 list of Keras metrics; slice-wise PSNR and SSIM by defau
 monitor, mode           what decides on the best epoch; "val_slice_psnr", "max" by default
 optimizer               Keras optimizer class; Adam by default
 optimizer_arguments     dict of its arguments; {} by default
-learning_rate           1e-3 by default
+learning_rate           1e-3 by default; or a schedule of Keras's kind, where `schedule` is "constant"
 schedule                "constant" (default); "cosine": down to zero over all epochs; "thirds": divided by ten after
                         each third of the epochs
 batch_size              1 by default
 strategy                function with the arguments of `mri_zoo.training.supervised.train`, by default that one; another
-                        is `mri_zoo.training.layerwise.train_layerwise`, whose `epochs` are those of each stage
+                        is `mri_zoo.training.layerwise.train_layerwise`, whose `epochs` are those of each stage, and
+                        `mri_zoo.training.self_supervised.train_jointly`
 epochs, seed            number of epochs; seed of weights, order, masks (0 by default)
 patience                stop after this many epochs without a better `monitor`; never by default
 card                    dict of texts for the model card: summary, data, training, licence, limits
@@ -50,6 +55,8 @@ DEFAULTS = {
     "root": None,
     "model_arguments": {},
     "initial_weights": None,
+    "datasets": None,
+    "steps_per_epoch": None,
     "scaling": ConstantScaling(),
     "train_options": {},
     "validation_options": {},
@@ -116,13 +123,28 @@ def load_recipe(path, overrides=()):
         if not isinstance(recipe[key], kinds):
             names = " or ".join(kind.__name__ for kind in kinds)
             raise ValueError(f"The recipe's `{key}` must be of type {names}, got {recipe[key]!r}.")
+    _check_datasets(recipe)
     recipe["metrics"] = recipe["metrics"] or [SlicePSNR(), SliceSSIM()]
     return recipe
+
+
+def _check_datasets(recipe):
+    datasets, steps = recipe["datasets"], recipe["steps_per_epoch"]
+    if datasets is not None and not (
+        isinstance(datasets, dict) and all(isinstance(d, dict) for d in datasets.values())
+    ):
+        raise ValueError(f"The recipe's `datasets` must be a dict of dicts, got {datasets!r}.")
+    if datasets is not None and recipe["train_options"]:
+        raise ValueError("With `datasets`, options belong to each of them: `train_options` must be empty.")
+    if steps is not None and (datasets is None or not isinstance(steps, int) or steps < 1):
+        raise ValueError(f"`steps_per_epoch` must be a whole number >= 1, and needs `datasets`; got {steps!r}.")
 
 
 def make_optimizer(recipe, num_steps):
     """The recipe's optimizer for a training of `num_steps` steps."""
     rate = recipe["learning_rate"]
+    if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule) and recipe["schedule"] != "constant":
+        raise ValueError(f"`learning_rate` is a schedule already, so `schedule` {recipe['schedule']!r} cannot be used.")
     if recipe["schedule"] == "cosine":
         rate = keras.optimizers.schedules.CosineDecay(rate, num_steps)
     elif recipe["schedule"] == "thirds":  # of whole epochs: of 50, the first 17 and the next 17

@@ -105,13 +105,21 @@ def describe(recipe, steps, best_epoch):
     text = (
         f"{recipe['epochs']} epochs of {steps} steps of {recipe['batch_size']} slice(s); loss "
         f"{loss if isinstance(loss, str) else type(loss).__name__}; {optimizer}, learning rate "
-        f"{recipe['learning_rate']:g} ({recipe['schedule']}); seed {recipe['seed']}; the weights are those of epoch "
+        f"{_learning_rate(recipe)}; seed {recipe['seed']}; the weights are those of epoch "
         f"{best_epoch}, the best in `{recipe['monitor']}`."
     )
     if recipe["initial_weights"] is None:
         return text
     before = load_preset(recipe["initial_weights"]).metadata.get("training", f"`{recipe['initial_weights']}`")
     return f"{before}\n\nFrom these weights: {text}"
+
+
+def _learning_rate(recipe):
+    rate = recipe["learning_rate"]
+    if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+        arguments = ", ".join(f"{key} {value}" for key, value in rate.get_config().items() if key != "name")
+        return f"{type(rate).__name__} ({arguments})"
+    return f"{rate:g} ({recipe['schedule']})"
 
 
 def _initial_model(recipe):
@@ -143,9 +151,21 @@ class _Pipeline:
             if option not in known:
                 raise ValueError(f"The recipe's options hold `{option}`; `slices_of` takes {', '.join(known)}.")
         self.pipeline, self.recipe, self.errors = pipeline, recipe, pipeline.data_errors
-        self.sources = {split: recipe["sources"](recipe["root"], split) for split in ("train", "validation")}
+        root, datasets = recipe["root"], recipe["datasets"]
+        splits = ("train", "validation") if datasets is None else ("validation",)
+        self.sources = {split: recipe["sources"](root, split) for split in splits}
+        self.datasets = [{**data, "sources": data["sources"](root)} for data in (datasets or {}).values()]
 
     def train(self, epoch):
+        if self.datasets:
+            return self.pipeline.joint_batches(
+                self.datasets,
+                self.recipe["batch_size"],
+                scaling=self.recipe["scaling"],
+                steps=self.recipe["steps_per_epoch"],
+                seed=self.recipe["seed"],
+                epochs=(epoch, epoch + 1),
+            )
         options = self.recipe["train_options"]
         return self._batches("train", training=True, seed=self.recipe["seed"], epochs=(epoch, epoch + 1), **options)
 

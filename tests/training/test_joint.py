@@ -1,0 +1,147 @@
+import csv
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from mri_zoo.data import DataError
+from mri_zoo.models import DataConsistent
+from mri_zoo.presets import load_preset
+from mri_zoo.training.recipes import load_recipe
+from mri_zoo.training.seeds import seeds_table, train_with_seeds
+from mri_zoo.training.supervised import prepare, train
+
+RECIPE = Path(__file__).with_name("tiny_joint_recipe.py")
+
+
+RECIPES = Path(__file__).parents[2] / "train" / "recipes"
+PUBLISHED = sorted([*RECIPES.glob("jssl_fastmri_*.py"), *RECIPES.glob("low_field_*sl.py")])
+
+
+def silent(line):
+    pass
+
+
+def arrays(path):
+    """All arrays of a weights file, the optimizer's included."""
+    found = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+    return found
+
+
+def assert_equal_weights(folder, other):
+    ours, theirs = arrays(folder / "last.weights.h5"), arrays(other / "last.weights.h5")
+    assert ours.keys() == theirs.keys() and ours
+    for name, array in ours.items():
+        np.testing.assert_array_equal(array, theirs[name], err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "whole"
+    train(load_recipe(RECIPE), folder, report=silent)
+    return folder
+
+
+def test_joint_training_lowers_the_loss_and_gives_a_preset(finished):
+    with open(finished / "log.csv") as file:
+        log = list(csv.DictReader(file))
+    assert len(log) == 2 and float(log[1]["loss"]) < float(log[0]["loss"])
+    preset = load_preset(finished / "preset" / "pdnet-joint-blobs")
+    assert isinstance(preset.model, DataConsistent)
+    assert "WarmupStepDecay (learning_rate 0.01, warmup_steps 4" in preset.metadata["training"]
+
+
+def test_unsampled_kspace_and_reference_of_the_target_have_no_influence(finished, tmp_path):
+    """They are huge constants here, and the weights are equal to the bit."""
+    train({**load_recipe(RECIPE), "root": 1e30}, tmp_path, report=silent)
+    assert_equal_weights(tmp_path, finished)
+    with open(finished / "log.csv") as file, open(tmp_path / "log.csv") as other:
+        pairs = zip(csv.DictReader(file), csv.DictReader(other), strict=True)
+        assert all(row[key] == same[key] for row, same in pairs for key in row if key != "seconds")
+
+
+def test_resumed_equals_uninterrupted(finished, tmp_path):
+    recipe = load_recipe(RECIPE)
+    train({**recipe, "epochs": 1}, tmp_path, report=silent)
+    lines = []
+    train(recipe, tmp_path, resume=True, report=lines.append)
+    assert lines[0] == "resuming after epoch 1 of 2"
+    assert_equal_weights(tmp_path, finished)
+
+
+def test_prepared_batches_are_those_of_the_pipeline(tmp_path):
+    recipe = {**load_recipe(RECIPE, ["steps_per_epoch=3", "epochs=1"])}
+    assert prepare(recipe, tmp_path / "batches") == (3, 2)
+    with np.load(tmp_path / "batches" / "train" / "batch-00000.npz") as batch:
+        assert {"kspace", "mask", "target_kspace", "target_mask", "self_supervised", "target"} == set(batch)
+    train(recipe, tmp_path / "prepared", prepared=tmp_path / "batches", report=silent)
+    assert all(np.all(np.isfinite(a)) for a in arrays(tmp_path / "prepared" / "last.weights.h5").values())
+
+
+def test_seeds_are_compared_and_finished_trainings_kept(tmp_path):
+    recipe = load_recipe(RECIPE.with_name("tiny_recipe.py"), ["epochs=1"])
+    other = {**recipe, "name": "other", "learning_rate": 0.001}
+    results = train_with_seeds([recipe, other], tmp_path, [0, 1], silent)
+    names = [(name, seed) for name, seed, _ in results]
+    assert names[1:] == [(name, seed) for seed in (0, 1) for name in ("pdnet-blobs", "other")]
+    table = seeds_table(results)
+    assert [cells[:2] for cells in table] == [["zero-filled", "1"], ["pdnet-blobs", "2"], ["other", "2"]]
+    psnr = [np.mean([row.psnr for row in rows]) for name, _, rows in results if name == "other"]
+    assert table[2][2] == f"{np.mean(psnr):.2f} ± {np.std(psnr, ddof=1):.2f}" and "±" not in table[0][2]
+    lines = []
+    again = train_with_seeds([recipe, other], tmp_path, [0, 1], lines.append)
+    assert not lines and seeds_table(again) == table
+    with pytest.raises(ValueError, match="Expected recipes with different names"):
+        train_with_seeds([recipe, recipe], tmp_path, [0])
+
+
+def test_bad_recipes_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="needs a `DualDomainLoss`, got the loss 'mae'"):
+        train(load_recipe(RECIPE, ["loss=mae"]), tmp_path, report=silent)
+    for override, message in [
+        ("datasets=3", "`datasets` must be a dict of dicts, got 3"),
+        ("train_options.crop=(9, 9)", "`train_options` must be empty"),
+        ("steps_per_epoch=0", "`steps_per_epoch` must be a whole number >= 1"),
+        ("datasets.target.split.ratio=1.5", r"`ratio` must be in \(0, 1\), got 1.5"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            load_recipe(RECIPE, [override])
+    with pytest.raises(ValueError, match="`learning_rate` is a schedule already"):
+        train(load_recipe(RECIPE, ["schedule=cosine"]), tmp_path, report=silent)
+    recipe = load_recipe(RECIPE, ["datasets.target.split.ratio=0.4", "datasets.target.repeats=10"])
+    assert recipe["datasets"]["target"]["split"].ratio == 0.4 and recipe["datasets"]["target"]["repeats"] == 10
+
+
+def test_published_recipes_differ_in_what_their_names_say():
+    recipes = {path.stem: load_recipe(path) for path in PUBLISHED}
+    assert len(recipes) == 21 and len({recipe["name"] for recipe in recipes.values()}) == 21
+    for name, recipe in recipes.items():
+        parts = name.split("_")
+        splits = {key: data["split"] for key, data in recipe["datasets"].items()}
+        target, *proxies = splits.values()
+        assert target.self_supervised == ("sl" not in parts)
+        assert bool(proxies) == ("all" in parts or "jssl" in parts)
+        assert all(proxy.self_supervised == ("ssl" in parts) for proxy in proxies)
+        assert ("half" in parts) == (getattr(target, "ratio", None) == 0.5)
+        assert ("window10" in parts) == (getattr(target, "window", None) == 10)
+        kept = "ssl" in parts or {"unet", "varnet"} & set(parts)
+        assert isinstance(recipe["model"](**recipe["model_arguments"]), DataConsistent) == bool(kept)
+    with pytest.raises(DataError, match="has no list of file names train_knee.lst"):
+        recipes["jssl_fastmri_jssl"]["datasets"]["knee"]["sources"]("nowhere")
+
+
+def test_low_field_recipes_keep_subjects_apart(shared_data):
+    recipe = load_recipe(RECIPES / "low_field_jssl.py")
+    splits = {split: recipe["sources"](shared_data, split) for split in ("train", "validation", "test")}
+    assert [len(sources) for sources in splits.values()] == [9, 3, 3]
+    subjects = [{source.info.patient_id for source in sources} for sources in splits.values()]
+    assert not subjects[0] & subjects[1] and not (subjects[0] | subjects[1]) & subjects[2] and all(map(all, subjects))
+    data = recipe["datasets"]
+    assert len(data["target"]["sources"](shared_data)) == 9
+    proxy = data["proxy"]["sources"](shared_data)[0]
+    middle = proxy.info.num_slices // 2
+    volume = proxy.read([middle])
+    assert volume.kspace.shape == (1, 1, 128, 126) and volume.target.shape == (1, 128, 126)
