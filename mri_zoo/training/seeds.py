@@ -1,0 +1,74 @@
+"""Trainings that are compared over several seeds, so that a difference can be told from chance."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from mri_zoo.evaluation.harness import evaluate
+from mri_zoo.presets.registry import BASELINE, load_preset
+from mri_zoo.training.supervised import train
+
+HEADINGS = ["Training", "Seeds", "PSNR (dB)", "SSIM", "NMSE"]
+
+
+def train_with_seeds(recipes, output, seeds, report=print):
+    """Train recipes with several seeds each, and judge all on the volumes of the first one's split "test".
+
+    Each training lies in ``output/NAME/seed-K`` and goes on where it was interrupted; a finished one is not repeated.
+    The zero-filled reconstruction is judged beside them.
+
+    Args:
+        recipes: of `load_recipe`, with different names; the sampling of the test is the first one's.
+        output: folder; gets the harness' ``volumes.csv`` and ``table.md`` too.
+        seeds: whole numbers.
+        report: called with one line per epoch.
+
+    Returns:
+        A list of (name of the recipe, seed or None for the baseline, list of the rows of the test volumes).
+
+    Raises:
+        ValueError: if there is nothing to compare, or two recipes have one name.
+        DataError: if a test volume cannot be judged.
+    """
+    names = [recipe["name"] for recipe in recipes]
+    if not recipes or not seeds or len(set(names)) < len(names):
+        raise ValueError(f"Expected recipes with different names and seeds, got {', '.join(names)} and {list(seeds)}.")
+    output, presets = Path(output), {BASELINE: load_preset(BASELINE)}
+    keys = {BASELINE: (BASELINE, None)}
+    for seed in seeds:
+        for recipe in recipes:
+            folder = output / recipe["name"] / f"seed-{seed}"
+            preset = folder / "preset" / recipe["name"]
+            if not preset.exists():
+                report(f"{recipe['name']}, seed {seed}")
+                train({**recipe, "seed": seed}, folder, resume=True, report=report)
+            name = f"{recipe['name']}, seed {seed}"
+            presets[name], keys[name] = dataclasses.replace(load_preset(preset), name=name), (recipe["name"], seed)
+    first = recipes[0]
+    result = evaluate(presets.values(), first["sources"](first["root"], "test"), output, sampling=first["sampling"])
+    for failure in result.failures:
+        report(failure.reason)
+    rows = {name: [row for row in result.rows if row.model == name] for name in presets}
+    return [(*keys[name], rows[name]) for name in presets]
+
+
+def seeds_table(results):
+    """The means over volumes, and their mean and standard deviation over seeds, one list of cells for each training.
+
+    Args:
+        results: of `train_with_seeds`.
+
+    Returns:
+        A list of cells of text for each of `HEADINGS`, in the order of the recipes.
+    """
+    table = []
+    for name in dict.fromkeys(name for name, _, _ in results):
+        runs = [rows for other, _, rows in results if other == name]
+        cells = [name, str(len(runs))]
+        for metric, digits in (("psnr", 2), ("ssim", 4), ("nmse", 4)):
+            means = [np.mean([getattr(row, metric) for row in rows]) for rows in runs]
+            spread = f" ± {np.std(means, ddof=1):.{digits}f}" if len(means) > 1 else ""
+            cells.append(f"{np.mean(means):.{digits}f}{spread}")
+        table.append(cells)
+    return table
