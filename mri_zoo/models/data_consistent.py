@@ -2,7 +2,7 @@
 
 import keras
 
-from mri_zoo.models.base import ReconstructionModel
+from mri_zoo.models.base import ReconstructionModel, require_grid
 from mri_zoo.models.refined_maps import RefinedMaps
 from mri_zoo.physics.consistency import replace_measured
 
@@ -27,8 +27,7 @@ class DataConsistent(ReconstructionModel):
     def __init__(self, model, **kwargs):
         super().__init__(physics=model.physics, **kwargs)
         self.model = model
-        if not hasattr(self.physics, "coil_kspace"):
-            raise ValueError(f"Only Cartesian k-space can be replaced, got the physics {type(self.physics).__name__}.")
+        require_grid(self.physics, "DataConsistent")
         for name in ("refiner", "sensitivity"):
             if getattr(self.reconstruction, name, None) is not None:
                 raise ValueError(

@@ -13,6 +13,7 @@ from mri_zoo.layers.instance_unet import InstanceUNet
 from mri_zoo.layers.sensitivity import SensitivityRefiner
 from mri_zoo.losses import SSIM, DualDomainLoss, kspace_nmse
 from mri_zoo.models import DataConsistent, PDNet, RefinedMaps, VarNet, ZeroFilled
+from mri_zoo.physics.noncartesian import NonCartesian
 from mri_zoo.training.self_supervised import JointTraining, step_weights
 
 LOSSES = {  # by the names of the recording
@@ -224,6 +225,8 @@ def test_loss_survives_serialisation(rng):
 def test_what_cannot_be_trained_so_is_refused(rng):
     with pytest.raises(ValueError, match="This VarNet has a network of its own for the sensitivity maps"):
         JointTraining(VarNet(1, 4, 2, 4, 2))
+    with pytest.raises(ValueError, match="DataConsistent needs k-space on a grid"):
+        JointTraining(VarNet(1, 4, 2, sensitivity_filters=None, physics=NonCartesian()))
     with pytest.raises(ValueError, match="weights >= 0, got the weights \\[-1"):
         DualDomainLoss([(-1, SSIM())], [])
     model = JointTraining(PDNet(num_iterations=1, num_filters=4, num_primal=2, primal_only=True))
