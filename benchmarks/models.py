@@ -340,7 +340,8 @@ def convolutions_alone(model, batch):
 
     class Convolutions(keras.Model):
         def call(self, x):
-            return keras.ops.stack([layer(keras.ops.zeros(shape) + x)[:, 0, 0, 0] for layer, shape in calls], axis=-1)
+            # One number of each: batches differ, as some networks see the coils one by one.
+            return keras.ops.stack([layer(keras.ops.zeros(shape) + x)[:1, 0, 0, 0] for layer, shape in calls], axis=-1)
 
     return Convolutions()
 
