@@ -261,7 +261,8 @@ def _chosen_sampling(presets, name, acceleration, center_fraction):
     if name is None and acceleration is None and center_fraction is None:
         return None
     own = next((sampling_to_config(preset.sampling) for preset in presets if preset.sampling is not None), {})
-    name, acceleration = name or own.get("name", "random"), acceleration or own.get("acceleration", 4)
+    name = name or own.get("name", "random")
+    acceleration = own.get("acceleration", 4) if acceleration is None else acceleration
     options = {} if center_fraction is None else {"center_fraction": center_fraction}
     if name == own.get("name") and name in TRAJECTORIES:
         return get_sampling(**{**own, **options, "acceleration": acceleration})

@@ -331,12 +331,12 @@ def test_a_recipe_of_bad_data_leaves_nothing(run, tmp_path):
     (tmp_path / "recipe.py").write_text(
         "import runpy\nfrom mri_zoo.data import NIfTIFile\n"
         f"recipe = runpy.run_path({str(RECIPE)!r})['recipe'] | "
-        "{'sources': lambda root, split: [NIfTIFile(root + '/nan.nii')], 'root': None, 'mask': 'random'}\n"
+        "{'sources': lambda root, split: [NIfTIFile(root + '/nan.nii')], 'root': None, 'sampling': 'random'}\n"
     )
     arguments = ("prepare", tmp_path / "recipe.py", "--set", f"root={tmp_path}", "-o", tmp_path / "batches")
     code, _, error = run(*arguments)
-    assert code == 2 and "`mask` must be of type SamplingMask, got 'random'" in error
-    text = (tmp_path / "recipe.py").read_text().replace(", 'mask': 'random'", "")
+    assert code == 2 and "`sampling` must be of type SamplingMask or" in error and "got 'random'" in error
+    text = (tmp_path / "recipe.py").read_text().replace(", 'sampling': 'random'", "")
     (tmp_path / "recipe.py").write_text(text)
     code, _, error = run(*arguments)
     assert code == 2 and f"{tmp_path}/nan.nii: the image holds NaN" in error and error.count("\n") == 1

@@ -40,13 +40,7 @@ def masked_in_kspace(x, mask, dimensions):
     axes, sizes = tuple(range(-dimensions, 0)), ops.shape(x)[-dimensions:]
     back = [-(n // 2) for n in sizes]
     kspace = scale(plain_fft(ops.roll(x, back, axes), dimensions), ops.roll(mask, back, axes))
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        x = tf.signal.ifft2d(kspace) if dimensions == 2 else tf.signal.ifft3d(kspace)
-    else:
-        x = scale(plain_ifft(kspace, dimensions), 1 / ops.cast(math.prod(sizes), "float32"))
-    return ops.roll(x, [n // 2 for n in sizes], axes)
+    return ops.roll(plain_ifft(kspace, dimensions), [n // 2 for n in sizes], axes)
 
 
 def _centred(transform, x, dimensions):

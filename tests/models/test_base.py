@@ -87,6 +87,9 @@ class NotCentred(Cartesian):
         self._fft = lambda x: tf.signal.fft2d(x) / np.sqrt(np.prod(x.shape[-2:]))
         self._ifft = lambda x: tf.signal.ifft2d(x) * np.sqrt(np.prod(x.shape[-2:]))
 
+    def coil_normal(self, coil_images, batch):
+        return self.coil_adjoint(self.coil_forward(coil_images, batch), batch)
+
 
 @pytest.mark.parametrize("name", MODELS_AND_SLOW_VARIANTS)
 def test_alternating_signs_equal_transforms_that_are_not_centred(rng, name):

@@ -60,7 +60,7 @@ def test_cascades_equal_their_form_in_kspace(rng, model):
     coils = ifft2c(kspace)
     combined = np.sum(maps.conj() * coils, axis=1)
     expected = np.linalg.norm(coils, axis=1) * combined / np.abs(combined)
-    assert relative_error(model(batch), expected) < 1e-5
+    assert relative_error(model(batch), expected) < 3e-5
 
 
 @pytest.mark.parametrize("coils", [1, 3])

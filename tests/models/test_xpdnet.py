@@ -27,6 +27,9 @@ class PredecessorsCartesian(Cartesian):
         super().__init__()
         self._fft = lambda x: ops.roll(fft2c(ops.roll(x, (-1, -1), (-2, -1))), (1, 1), (-2, -1))
 
+    def coil_normal(self, coil_images, batch):
+        return self.coil_adjoint(self.coil_forward(coil_images, batch), batch)
+
 
 @pytest.mark.parametrize(
     "arguments, num_iterations, expected",
