@@ -106,9 +106,8 @@ def normal_kernel(trajectory, density, size, implementation="auto"):
     # No two pixels are n apart. Without the distance -n, the transform of the rest is real.
     spread = scale(spread, _outer([ops.cast(ops.arange(2 * n) > 0, "float32") for n in size]))
     transfer = ops.real(plain_fft(ops.roll(spread, [-n for n in size], axes), len(doubled)))
-    # The adjoint's factor prod(2 n)**-0.5 becomes prod(n)**-1. In `toeplitz` transforms of size n, summed, stand for
-    # one of size 2 n, whose inverse divides by 2**dim more.
-    return transfer * (2 ** (-len(size) / 2) * ops.rsqrt(ops.cast(math.prod(size), "float32")))
+    # The adjoint's factor prod(2 n)**-0.5 becomes prod(n)**-1.
+    return transfer * (2 ** (len(size) / 2) * ops.rsqrt(ops.cast(math.prod(size), "float32")))
 
 
 def toeplitz(image, kernel):
@@ -127,22 +126,26 @@ def toeplitz(image, kernel):
                 f"A kernel of the shape {tuple(kernel.shape)} belongs to an image of half its size, not to "
                 f"{tuple(image.shape)}."
             )
-    return _toeplitz(image, kernel, 0)
+    if len(kernel.shape) == 4:  # a volume with its doubled axes would take eight times the memory
+        return _split_product(image, kernel, 0)
+    height, width = ops.shape(image)[2:]
+    padded = ops.pad(image, [(0, 0), (0, 0), (0, height), (0, width)])
+    return plain_ifft(scale(plain_fft(padded, 2), kernel[:, None]), 2)[:, :, :height, :width]
 
 
-def _toeplitz(image, kernel, axis):
+def _split_product(image, kernel, axis):
     """The product from this image axis on, whose frequencies of the doubled grid are split into even and odd ones.
 
-    The odd ones are those of the image times a half-sample phase, so all Fourier transforms have the image's own size:
-    a quarter (or, in three dimensions, an eighth) of the memory of a padded image.
+    The odd ones are those of the image times a half-sample phase, so all Fourier transforms have the image's own size.
+    Sums of 2**dim of them stand for one transform of the doubled size.
     """
     size = ops.shape(image)[2:]
     if axis == len(size):
-        return plain_ifft(scale(plain_fft(image, axis), kernel[:, None]), axis)
+        return plain_ifft(scale(plain_fft(image, axis), kernel[:, None] / 2**axis), axis)
     odd, even = (kernel[(..., slice(i, None, 2), *[slice(None)] * (len(size) - 1 - axis))] for i in (1, 0))
     phase = ops.cast(ops.arange(size[axis]), "float32") * (math.pi / ops.cast(size[axis], "float32"))
     turn = ops.reshape(from_parts(ops.cos(phase), -ops.sin(phase)), (-1, *[1] * (len(size) - 1 - axis)))
-    return _toeplitz(image, even, axis + 1) + _toeplitz(image * turn, odd, axis + 1) * ops.conj(turn)
+    return _split_product(image, even, axis + 1) + _split_product(image * turn, odd, axis + 1) * ops.conj(turn)
 
 
 def check_trajectory(trajectory, dimensions):
