@@ -6,7 +6,6 @@ from mri_zoo.layers.recurrent import ConvGRU, StateInitializer
 from mri_zoo.models.base import ReconstructionModel
 from mri_zoo.physics.coils import root_sum_of_squares
 from mri_zoo.physics.complex import from_channels, scale, to_channels
-from mri_zoo.physics.fourier import fft2c
 
 
 @keras.saving.register_keras_serializable("mri_zoo")
@@ -90,7 +89,7 @@ class RecurrentVarNet(ReconstructionModel):
         if self.initializer is None:
             return None
         image = self.physics.maps_as_seen(self.physics.combine(coils, batch))  # as the image of one coil
-        kspace = self.physics.kspace_as_seen(fft2c(image))
+        kspace = self.physics.kspace_as_seen(self.physics.coil_kspace(image, {}))[:, 0]
         return self.initializer(to_channels(kspace[..., None]))
 
     def get_config(self):

@@ -3,6 +3,7 @@
 from keras import ops
 
 from mri_zoo.physics.complex import from_real
+from mri_zoo.physics.fourier import fft2c, fft3c
 
 
 class Acquisition:
@@ -33,6 +34,10 @@ class Acquisition:
         if "sensitivity_maps" in batch:
             coil_images = ops.conj(batch["sensitivity_maps"]) * coil_images
         return ops.sum(coil_images, axis=1)
+
+    def coil_kspace(self, image, batch):
+        """F S x: the full Cartesian k-space of every coil, whatever was sampled."""
+        return (fft2c if self.dimensions == 2 else fft3c)(self.expand(image, batch))
 
     def with_maps(self, batch):
         """The batch with `sensitivity_maps`: those of `estimate_maps` where several coils have none."""

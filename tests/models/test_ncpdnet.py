@@ -99,7 +99,9 @@ def test_fit_lowers_the_loss_and_a_reload_gives_equal_outputs(rng, tmp_path, siz
     model.save(tmp_path / "model.keras")
     copy = keras.models.load_model(tmp_path / "model.keras")
     assert copy.get_config() == model.get_config()
-    np.testing.assert_array_equal(copy(batch), model(batch))
+    for saved, weight in zip(model.get_weights(), copy.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, saved)
+    assert relative_error(copy(batch), model(batch)) < 1e-5  # FINUFFT's threads add in any order
 
 
 def test_sizes_and_coil_counts_vary(rng):
