@@ -127,7 +127,7 @@ def reconstruct(
     ] = None,
     coils: Coils = 1,
 ):
-    """Reconstruct one scan.
+    """Reconstruct one scan: fastMRI or trajectory HDF5, ISMRMRD, BART .cfl, NIfTI.
 
     Undersampled scans are reconstructed as they are. Fully sampled ones and magnitude images are undersampled first,
     with the sampling that the model was trained for; --acceleration 1 keeps all samples.
