@@ -70,11 +70,13 @@ def test_what_the_arrays_do_not_tell_is_asked_for(reference):
 def test_unreadable_files_are_refused(tmp_path):
     (tmp_path / "text.pt").write_text("not a checkpoint")
     (tmp_path / "text.safetensors").write_text("not a checkpoint")
+    (tmp_path / "empty.pt").touch()
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["kspace"] = np.zeros(3)
     for name, message in [
         ("absent.h5", "no such file"),
-        ("text.pt", "cannot be read without running code from it, or is no checkpoint"),
+        ("text.pt", "is damaged, or no checkpoint; expected PyTorch's file of tensors"),
+        ("empty.pt", "is damaged, or no checkpoint"),
         ("text.safetensors", "not a readable `.safetensors` file"),
         ("other.h5", "HDF5 without weights of Keras 2"),
     ]:
@@ -86,11 +88,16 @@ def test_unreadable_files_are_refused(tmp_path):
             import_checkpoint(tmp_path / "other.h5", BENCHMARK, "PDNet", tmp_path / config)
 
 
-def test_code_in_a_pickle_is_not_run(tmp_path):
-    torch = pytest.importorskip("torch")
-    torch.save({"weight": torch.ones(2), "path": tmp_path}, tmp_path / "objects.pt")  # a path is no tensor
-    with pytest.raises(DataError, match=r"objects.pt: cannot be read without running code"):
-        Checkpoint(tmp_path / "objects.pt")
+@pytest.mark.parametrize("zipped", [True, False])
+def test_code_in_a_pickle_is_not_run(tmp_path, zipped):
+    """Nor does the message hand on PyTorch's advice how to run it."""
+    torch, path = pytest.importorskip("torch"), tmp_path / "objects.pt"
+    content = {"weight": torch.ones(2), "path": tmp_path}  # a path is no tensor
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(DataError, match=r"objects.pt: holds Python objects .* save its `state_dict` alone") as caught:
+        Checkpoint(path)
+    assert "`model_state_dict`" in str(caught.value)
+    assert "\x1b" not in str(caught.value) and "weights_only" not in str(caught.value)
 
 
 def test_tensors_of_nested_dicts_get_dotted_names(tmp_path):

@@ -1,6 +1,8 @@
 """Reading the arrays of foreign checkpoints, and putting them into a model."""
 
 import dataclasses
+import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -184,10 +186,13 @@ def _read_torch(path):
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # its kinds of errors are not documented
-        raise DataError(
-            f"{path}: cannot be read without running code from it, or is no checkpoint; expected PyTorch's file of "
-            f"tensors ({type(error).__name__}: {str(error).splitlines()[0]})."
-        ) from error
+        if isinstance(error, pickle.UnpicklingError) and (zipfile.is_zipfile(path) or "GLOBAL" in str(error)):
+            # PyTorch's own message advises to run what the file says.
+            raise DataError(
+                f"{path}: holds Python objects besides tensors, which are not read; save its `state_dict` alone "
+                "(in training checkpoints it is often called `state_dict`, `model` or `model_state_dict`)."
+            ) from error
+        raise DataError(f"{path}: is damaged, or no checkpoint; expected PyTorch's file of tensors.") from error
     return _tensors(content, "") if isinstance(content, dict) else {}
 
 
