@@ -61,6 +61,16 @@ def test_a_checkpoint_that_does_not_fit_says_which_array(pdnet_file, config, mes
         import_checkpoint(pdnet_file, BENCHMARK, "PDNet", config)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_refused(pdnet_file, value):
+    with h5py.File(pdnet_file, "r+") as file:
+        layer = file["image_net_0"]
+        name = layer.attrs["weight_names"][0]
+        layer[name][0, 0, 0, 0] = value
+    with pytest.raises(DataError, match="array `image_net_0/.*` holds NaN or infinite values"):
+        import_checkpoint(pdnet_file, BENCHMARK, "PDNet")
+
+
 def test_what_the_arrays_do_not_tell_is_asked_for(reference):
     path = reference / "tensorflow" / "unet" / "checkpoint.h5"
     with pytest.raises(ValueError, match="does not tell `penultimate_activation`: give it in `config`"):
@@ -106,6 +116,17 @@ def test_tensors_of_nested_dicts_get_dotted_names(tmp_path):
     (name, array), *others = Checkpoint(tmp_path / "nested.ckpt").arrays.items()
     assert name == "state_dict.unet.weight" and not others
     np.testing.assert_array_equal(array, [0, 1, 2])
+
+
+def test_brain_floats_are_read(tmp_path):
+    torch, safetensors = pytest.importorskip("torch"), pytest.importorskip("safetensors.torch")
+    tensors = {"weight": torch.tensor([1.5, -2], dtype=torch.bfloat16)}
+    torch.save(tensors, tmp_path / "half.pt")
+    safetensors.save_file(tensors, tmp_path / "half.safetensors")
+    for name in ("half.pt", "half.safetensors"):
+        found = Checkpoint(tmp_path / name)["weight"]
+        assert found.dtype == np.float32
+        np.testing.assert_array_equal(found, [1.5, -2])
 
 
 def test_unknown_names_suggest_the_nearest():

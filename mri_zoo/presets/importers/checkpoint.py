@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import h5py
+import keras
 import numpy as np
 
 from mri_zoo.data.preparation import ConstantScaling
@@ -116,20 +117,24 @@ def assign(model, checkpoint, weights):
         weights: (variable, name, array) triples.
 
     Raises:
-        DataError: if a shape differs, an array is left over, or a variable got none, or two that are not equal. The
-            model is then unchanged.
+        DataError: if a shape differs, a value is not finite, an array is left over, or a variable got none, or two that
+            are not equal. The model is then unchanged.
     """
     weights, first = list(weights), {}
-    paths = {id(variable): variable.path for variable in model.variables}
+    variables = {id(variable): variable for variable in model.variables}
     for variable, name, array in weights:
-        path = paths[id(variable)]  # an error here: Keras does not know that the model has it
+        variables[id(variable)]  # an error here: Keras does not know that the model has it
+        if not np.isfinite(array).all():
+            raise DataError(f"{checkpoint.path}: array `{name}` holds NaN or infinite values.")
         other, value = first.setdefault(id(variable), (name, array))
-        if not np.array_equal(value, array):
+        if other != name and not np.array_equal(value, array):
             raise DataError(f"{checkpoint.path}: arrays `{other}` and `{name}` differ; expected one shared weight.")
         if tuple(variable.shape) != array.shape:
+            stored = checkpoint.arrays[name].shape
+            own = "" if stored == array.shape else f"of shape {stored} "
             raise DataError(
-                f"{checkpoint.path}: array `{name}` gives a weight of shape {array.shape}; expected "
-                f"{tuple(variable.shape)} for `{path}` of {type(model).__name__}."
+                f"{checkpoint.path}: array `{name}` {own}gives a weight of "
+                f"shape {array.shape}; expected {tuple(variable.shape)} for {_places(model, [variable])}."
             )
     used = {name for _, name, _ in weights}
     left = [name for name in checkpoint.arrays if name not in used]
@@ -137,10 +142,9 @@ def assign(model, checkpoint, weights):
         raise DataError(
             f"{checkpoint.path}: holds arrays for which this {type(model).__name__} has no place: {_some(left)}."
         )
-    given = {id(variable) for variable, _, _ in weights}
-    without = [path for variable, path in paths.items() if variable not in given]
+    without = [variable for i, variable in variables.items() if i not in first]
     if without:
-        raise DataError(f"{checkpoint.path}: has no array for {_some(without)} of {type(model).__name__}.")
+        raise DataError(f"{checkpoint.path}: has no array for {_places(model, without)}.")
     for variable, _, array in weights:
         variable.assign(array)
 
@@ -167,15 +171,39 @@ def _some(names):
     return ", ".join(f"`{name}`" for name in names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
+def _places(model, variables):
+    """Where a reader of the model's class finds these variables."""
+    return f"{_some(_place(model, variable) for variable in variables)} of {type(model).__name__}"
+
+
+def _place(thing, variable, name=""):
+    """The attributes that lead to a variable, as in ``networks[0].down[1].kernel``, or None."""
+    if isinstance(thing, list | tuple):
+        children = ((f"{name}[{i}]", child) for i, child in enumerate(thing))
+    elif isinstance(thing, keras.layers.Layer) and any(weight is variable for weight in thing.variables):
+        children = (
+            (f"{name}.{key}".removeprefix("."), child) for key, child in vars(thing).items() if not key.startswith("_")
+        )
+    else:
+        return None
+    found = (_place(child, variable, child_name) for child_name, child in children)
+    own = None if isinstance(thing, list | tuple) else f"{name}.{variable.name}".removeprefix(".")
+    return next((place for place in found if place is not None), own)
+
+
 def _read_safetensors(path):
     try:
+        import ml_dtypes  # Keras brings it; NumPy then knows bfloat16
         import safetensors.numpy
     except ImportError as error:
         raise ImportError("`.safetensors` files need `pip install mri_zoo[torch]`.") from error
     try:
-        return safetensors.numpy.load_file(path)
+        arrays = safetensors.numpy.load_file(path)
     except (safetensors.SafetensorError, KeyError) as error:
         raise DataError(f"{path}: is not a readable `.safetensors` file ({error}).") from error
+    return {
+        name: array.astype("float32") if array.dtype == ml_dtypes.bfloat16 else array for name, array in arrays.items()
+    }
 
 
 def _read_torch(path):
@@ -203,5 +231,7 @@ def _tensors(content, prefix):
         if isinstance(value, dict):
             found |= _tensors(value, f"{prefix}{key}.")
         elif hasattr(value, "detach"):
-            found[f"{prefix}{key}"] = np.asarray(value.detach().cpu().numpy())
+            value = value.detach().cpu()
+            # NumPy has no bfloat16.
+            found[f"{prefix}{key}"] = (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
     return found

@@ -57,7 +57,8 @@ def test_weights_of_another_network_are_refused(unet_file, varnet_file):
     [
         (
             {"num_filters": 9},
-            r"`down_sample_layers.0.layers.0.weight` .* \(3, 3, 1, 8\); expected \(3, 3, 1, 9\)",
+            r"`down_sample_layers.0.layers.0.weight` of shape \(8, 1, 3, 3\) gives a weight of shape \(3, 3, 1, 8\); "
+            r"expected \(3, 3, 1, 9\) for `network.down\[0\]\[0\].kernel` of FastMRIUNet",
         ),
         ({"num_pools": 4}, "has no array `down_sample_layers.3.layers.0.weight`"),
         ({"num_pools": 2}, r"has no array `up_conv.1.0.layers.0.weight`"),
