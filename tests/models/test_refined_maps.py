@@ -4,6 +4,7 @@ import pytest
 from helpers import acquire, fft_reference, relative_error
 
 from mri_zoo import import_checkpoint
+from mri_zoo.data import DataError
 from mri_zoo.layers.convnet import apply_per_coil
 from mri_zoo.layers.instance_unet import InstanceUNet
 from mri_zoo.layers.normunet import NormUNet
@@ -68,6 +69,21 @@ def test_maps_alone_of_a_training_checkpoint_that_direct_wrote(reference):
     with np.load(folder / "io.npz") as io:
         found = model.sensitivity_maps({"sensitivity_maps": io["sensitivity_map"]})
         assert relative_error(found, io["supervised_eval_sensitivity_map"]) < 1e-5
+
+
+@pytest.mark.parametrize("sigma", [None, 0.4])
+def test_importing_takes_the_weights_of_the_centre(reference, sigma):
+    path = reference / "pytorch" / "direct_jssl_engine_unet" / "checkpoint.safetensors"
+    arguments = {"residual": False, "combine_coils": True, "sigma": sigma}
+    assert import_checkpoint(path, "direct", "UNet", arguments).sigma == sigma
+    assert import_checkpoint(path, "direct", "RefinedMaps", {"sigma": sigma}).sigma == sigma
+
+
+def test_sigma_is_refused_where_no_network_refines_maps(reference):
+    path = reference / "pytorch" / "direct_unet2d_zerofilled" / "checkpoint.safetensors"
+    arguments = {"residual": False, "combine_coils": True, "sigma": 0.4}
+    with pytest.raises(DataError, match="has no network `sensitivity_model.` for the sensitivity maps"):
+        import_checkpoint(path, "direct", "UNet", arguments)
 
 
 @pytest.mark.parametrize("sigma", [None, 0.7])

@@ -1,3 +1,5 @@
+import contextlib
+import copy
 import json
 import shutil
 
@@ -7,7 +9,7 @@ import pytest
 
 from mri_zoo import import_checkpoint, load_preset
 from mri_zoo.data import DataError, EquispacedMask
-from mri_zoo.presets.importers import SOURCES, find_architecture, import_preset
+from mri_zoo.presets.importers import SOURCES, find_architecture, import_preset, infer_config
 from mri_zoo.presets.importers.checkpoint import Checkpoint, image_by_image
 
 BENCHMARK = "fastmri-reproducible-benchmark"
@@ -53,12 +55,58 @@ def test_config_may_be_a_json_file(pdnet_file, tmp_path):
         ),
         ({"num_iterations": 2}, "holds arrays for which this PDNet has no place: `image_net_2/.*` and 9 more"),
         ({"num_iterations": 4}, "has no array for `.*` and 9 more of PDNet"),
-        ({"num_iteration": 4}, "Unknown argument of PDNet 'num_iteration'; did you mean 'num_iterations'"),
+        ({"num_iteration": 4}, "Unknown argument of PDNet of .* 'num_iteration'; did you mean 'num_iterations'"),
     ],
 )
 def test_a_checkpoint_that_does_not_fit_says_which_array(pdnet_file, config, message):
     with pytest.raises(ValueError, match=message):
         import_checkpoint(pdnet_file, BENCHMARK, "PDNet", config)
+
+
+@pytest.mark.parametrize(
+    "config", [{"num_iterations": "a"}, {"physics": "cartesian"}, {"num_filters": None}, {"num_iterations": 0}]
+)
+def test_arguments_of_another_kind_are_told_with_file_and_architecture(pdnet_file, config):
+    with pytest.raises(DataError, match=rf"weights.h5: does not fit PDNet of {BENCHMARK} with `{next(iter(config))}` "):
+        import_checkpoint(pdnet_file, BENCHMARK, "PDNet", config)
+
+
+def test_any_recorded_checkpoint_fits_an_architecture_or_is_refused(reference):
+    """With no other error than `DataError`."""
+    pytest.importorskip("torch")
+    files = sorted(path for kind in ("*.h5", "*.safetensors", "*.pt") for path in reference.glob(f"*/*/{kind}"))
+    fitting = dict.fromkeys(files, 0)
+    for file in files:
+        checkpoint = Checkpoint(file)
+        for source, architectures in SOURCES.items():
+            for architecture in architectures:
+                with contextlib.suppress(DataError):
+                    infer_config(copy.copy(checkpoint), source, architecture)
+                    fitting[file] += 1
+    assert len(files) > 40 and sum(map(bool, fitting.values())) > 30
+
+
+@pytest.mark.parametrize(
+    "case, architecture",
+    [
+        ("unet", "NCPDNet"),
+        ("vnet", "CascadeNet"),
+        ("dip", "KIKINet"),
+        ("cascade_net", "DealiasingNet"),
+        ("vnet", "UNet"),
+    ],
+)
+def test_checkpoints_of_another_architecture_are_refused_by_name(reference, case, architecture):
+    path = reference / "tensorflow" / case / "checkpoint.h5"
+    with pytest.raises(ValueError, match=r"tensorflow/.*/checkpoint.h5\b"):
+        import_checkpoint(path, BENCHMARK, architecture)
+
+
+def test_keras_is_expected_of_the_predecessor(reference):
+    path = reference / "pytorch" / "fastmri_varnet" / "checkpoint.safetensors"
+    for architecture in SOURCES[BENCHMARK]:
+        with pytest.raises(DataError, match="checkpoint.safetensors: has no layer|holds no layers of Keras"):
+            import_checkpoint(path, BENCHMARK, architecture)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -134,6 +182,11 @@ def test_unknown_names_suggest_the_nearest():
         find_architecture("fastmri-benchmark", "PDNet")
     with pytest.raises(ValueError, match="architecture .* 'pdnet'; did you mean 'PDNet'"):
         find_architecture(BENCHMARK, "pdnet")
+
+
+def test_the_end_to_end_varnet_has_two_names():
+    for source in ("direct", "fastmri"):
+        assert find_architecture(source, "E2EVarNet") is find_architecture(source, "VarNet")
 
 
 def test_every_architecture_names_a_model_of_the_zoo():

@@ -1,12 +1,13 @@
 """Checkpoints of other codebases as models of the zoo: one file per source."""
 
+import contextlib
 import difflib
 import json
 from pathlib import Path
 
 from mri_zoo.data.volume import DataError
 from mri_zoo.presets.importers import deep_jsense, direct, fastmri, fastmri_reproducible_benchmark
-from mri_zoo.presets.importers.checkpoint import Checkpoint, assign
+from mri_zoo.presets.importers.checkpoint import Checkpoint, assign, some
 from mri_zoo.presets.registry import save_preset, sha256
 
 SOURCES = {
@@ -16,6 +17,8 @@ SOURCES = {
     "fastmri-reproducible-benchmark": fastmri_reproducible_benchmark.ARCHITECTURES,
 }
 
+ALIASES = {"E2EVarNet": "VarNet"}  # of architectures, the same for every source
+
 
 def import_checkpoint(path, source, architecture, config=None):
     """The model of a foreign checkpoint.
@@ -24,35 +27,67 @@ def import_checkpoint(path, source, architecture, config=None):
         path: HDF5 of Keras 2 (weights alone, or a whole model), `.safetensors`, or PyTorch's `.pt`, `.pth`, `.ckpt`
             (a `state_dict`, or the training checkpoint that holds it), of which tensors alone are read.
         source: the codebase that wrote it, one of `SOURCES`.
-        architecture: which of its networks, by the name of our class.
-        config: constructor arguments of our class, as a dict or the path of a JSON file. What the shapes of the arrays
-            tell need not be given; nor need arguments that keep their defaults.
+        architecture: which of its networks, one of the keys of ``SOURCES[source]``; the class of the model is not
+            always called so. fastMRI's E2E-VarNet and DIRECT's may also be called ``"E2EVarNet"``.
+        config: constructor arguments of the model, as a dict or the path of a JSON file. What the shapes of the arrays
+            tell need not be given; nor need arguments that keep their defaults. DIRECT's checkpoints with a network for
+            the sensitivity maps also take the `sigma` of `RefinedMaps`.
 
     Returns:
         The built `ReconstructionModel`.
 
     Raises:
-        DataError: if the file cannot be read, or does not fit: the message names the array, its shape and the one
-            expected.
-        ValueError: if source or architecture are unknown, or `config` must give an argument and does not.
+        DataError: if the file cannot be read, or does not fit the architecture or `config`: the message names the
+            array, its shape and the one expected, where it is one array.
+        ValueError: if source, architecture or an argument are unknown, or `config` must give one and does not.
 
     Example:
         `import_checkpoint("model_weights.h5", "fastmri-reproducible-benchmark", "PDNet")`
     """
-    foreign, config = find_architecture(source, architecture), _read_config(config)
-    checkpoint = Checkpoint(path)
-    checkpoint.arrays = foreign.select(checkpoint.arrays)
-    config = {**foreign.infer(checkpoint), **config}
+    foreign, given = find_architecture(source, architecture), _read_config(config)
+    wanted, checkpoint = f"{architecture} of {source}", Checkpoint(path)
+    config = {**infer_config(checkpoint, source, architecture), **given}
     missing = [name for name in foreign.asks if name not in config]
     if missing:
-        raise ValueError(f"{path} does not tell {', '.join(f'`{name}`' for name in missing)}: give it in `config`.")
+        names = ", ".join(f"`{name}`" for name in missing)
+        raise ValueError(
+            f"{path} does not tell {names}: give it in `config` ({wanted} becomes a {foreign.model.__name__})."
+        )
+    extension = {name: config.pop(name) for name in foreign.extension if name in config}
     defaults = foreign.model().get_config()
     for name in config:
-        _named(defaults, name, f"argument of {foreign.model.__name__}")
-    model = foreign.extend(foreign.model.from_config({**defaults, **config}), checkpoint)
-    model.build()
-    assign(model, checkpoint, foreign.weights(model, checkpoint))
+        _named({**defaults, **dict.fromkeys(foreign.extension)}, name, f"argument of {wanted}")
+    with _misfits(path, wanted, given):
+        model = foreign.extend(foreign.model.from_config({**defaults, **config}), checkpoint, **extension)
+        model.build()
+        weights = list(foreign.weights(model, checkpoint))
+    assign(model, checkpoint, weights)
     return model
+
+
+def infer_config(checkpoint, source, architecture):
+    """What the arrays of a `Checkpoint` tell of the constructor arguments; of them only the network's are kept.
+
+    Raises:
+        DataError: if they are not those of the architecture, as far as that is seen here.
+    """
+    foreign = find_architecture(source, architecture)
+    with _misfits(checkpoint.path, f"{architecture} of {source}"):
+        checkpoint.arrays = foreign.select(checkpoint.arrays)
+        return foreign.infer(checkpoint)
+
+
+@contextlib.contextmanager
+def _misfits(path, wanted, given=()):
+    """Whatever fails on arrays or arguments of another kind than expected becomes a `DataError` that names the file."""
+    try:
+        yield
+    except DataError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, StopIteration, TypeError, ValueError) as error:
+        arguments = f" with {some(given)}" if given else ""
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise DataError(f"{path}: does not fit {wanted}{arguments} ({reason}).") from error
 
 
 def import_preset(path, source, architecture, folder, config=None, sampling=None, scaling=None, metadata=None):
@@ -85,7 +120,7 @@ def import_preset(path, source, architecture, folder, config=None, sampling=None
 def find_architecture(source, architecture):
     """How `source` stores `architecture`; raises ValueError with the nearest name if there is no such thing."""
     architectures = _named(SOURCES, source, "source")
-    return _named(architectures, architecture, f"architecture of {source}")
+    return _named(architectures, ALIASES.get(architecture, architecture), f"architecture of {source}")
 
 
 def _named(things, name, kind):

@@ -27,7 +27,8 @@ class Architecture:
         scaling: the rule by which the source scales the k-space that its weights expect.
         select: function (dict of all arrays) -> dict of the network's, under the names that the others know: the
             checkpoint of a training holds more.
-        extend: function (model, checkpoint) -> the model with what the checkpoint has beyond it.
+        extend: function (model, checkpoint, options) -> the model with what the checkpoint has beyond it.
+        extension: names of the options of `extend`.
     """
 
     model: type
@@ -37,6 +38,7 @@ class Architecture:
     scaling: object = ConstantScaling()
     select: Callable = dict
     extend: Callable = lambda model, checkpoint: model
+    extension: tuple[str, ...] = ()
 
 
 class Checkpoint:
@@ -63,11 +65,17 @@ class Checkpoint:
 
     def __getitem__(self, name):
         if name not in self.arrays:
-            raise DataError(f"{self.path}: has no array `{name}`; it holds {_some(self.arrays)}.")
+            raise DataError(f"{self.path}: has no array `{name}`; it holds {some(self.arrays)}.")
         return self.arrays[name]
 
     def in_order(self, *layers):
-        """(name, array) of the arrays of these layers, of all by default, in the order of the file."""
+        """(name, array) of the arrays of these layers, of all by default, in the order of the file.
+
+        Raises:
+            DataError: if the file is not one of Keras.
+        """
+        if not self.layers:
+            raise DataError(f"{self.path}: holds no layers of Keras; expected HDF5 of Keras 2.")
         names = [name for layer in layers or self.layers for name in self.layers[layer]]
         return [(name, self.arrays[name]) for name in names]
 
@@ -140,7 +148,7 @@ def assign(model, checkpoint, weights):
     left = [name for name in checkpoint.arrays if name not in used]
     if left:
         raise DataError(
-            f"{checkpoint.path}: holds arrays for which this {type(model).__name__} has no place: {_some(left)}."
+            f"{checkpoint.path}: holds arrays for which this {type(model).__name__} has no place: {some(left)}."
         )
     without = [variable for i, variable in variables.items() if i not in first]
     if without:
@@ -166,29 +174,29 @@ def _text(name):
     return name.decode() if isinstance(name, bytes) else name
 
 
-def _some(names):
+def some(names):
+    """The first three names, and how many more there are."""
     names = list(names)
     return ", ".join(f"`{name}`" for name in names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _places(model, variables):
     """Where a reader of the model's class finds these variables."""
-    return f"{_some(_place(model, variable) for variable in variables)} of {type(model).__name__}"
+    return f"{some(_place(model, variable) for variable in variables)} of {type(model).__name__}"
 
 
 def _place(thing, variable, name=""):
     """The attributes that lead to a variable, as in ``networks[0].down[1].kernel``, or None."""
-    if isinstance(thing, list | tuple):
-        children = ((f"{name}[{i}]", child) for i, child in enumerate(thing))
-    elif isinstance(thing, keras.layers.Layer) and any(weight is variable for weight in thing.variables):
-        children = (
-            (f"{name}.{key}".removeprefix("."), child) for key, child in vars(thing).items() if not key.startswith("_")
-        )
-    else:
+    is_list = isinstance(thing, list | tuple)
+    if not is_list and not (isinstance(thing, keras.layers.Layer) and any(w is variable for w in thing.variables)):
         return None
-    found = (_place(child, variable, child_name) for child_name, child in children)
-    own = None if isinstance(thing, list | tuple) else f"{name}.{variable.name}".removeprefix(".")
-    return next((place for place in found if place is not None), own)
+    children = enumerate(thing) if is_list else vars(thing).items()
+    for key, child in children:
+        child_name = f"{name}[{key}]" if is_list else f"{name}.{key}".removeprefix(".")
+        found = None if str(key).startswith("_") else _place(child, variable, child_name)
+        if found is not None:
+            return found
+    return None if is_list else f"{name}.{variable.name}".removeprefix(".")
 
 
 def _read_safetensors(path):

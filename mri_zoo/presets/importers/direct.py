@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from mri_zoo.data.volume import DataError
 from mri_zoo.layers.convnet import ComplexNet
 from mri_zoo.layers.normunet import NormUNet
 from mri_zoo.layers.sensitivity import SensitivityRefiner
@@ -22,6 +23,7 @@ from mri_zoo.presets.importers.direct_networks import count, network_weights, re
 
 IN_TRAINING = ("optimizer", "lr_scheduler", "scaler")  # what else a training checkpoint holds
 MAPS = "sensitivity_model."
+EXTENSION = ("sigma",)  # of RefinedMaps
 
 
 def _select(arrays):
@@ -210,11 +212,14 @@ def _vsharp_weights(model, checkpoint):
         yield from slope(model.initializer.outputs[0].activation, checkpoint, "initializer.activation")
 
 
-def _extend(model, checkpoint):
+def _extend(model, checkpoint, **options):
     """With the network that refines the sensitivity maps, where the checkpoint has one."""
-    if not any(name.startswith(MAPS) for name in checkpoint.arrays):
-        return model
-    return RefinedMaps(model, SensitivityRefiner(ComplexNet(recognise(checkpoint, MAPS), residual=False)))
+    if any(name.startswith(MAPS) for name in checkpoint.arrays):
+        refiner = SensitivityRefiner(ComplexNet(recognise(checkpoint, MAPS), residual=False))
+        return RefinedMaps(model, refiner, **options)
+    if options:
+        raise DataError(f"{checkpoint.path}: has no network `{MAPS}` for the sensitivity maps; then there is no sigma.")
+    return model
 
 
 def _maps_weights(model, checkpoint):
@@ -228,7 +233,7 @@ def _architecture(model, infer, weights, *asks):
             model = model.model
         yield from weights(model, checkpoint)
 
-    return Architecture(model, infer, all_weights, asks, select=_select, extend=_extend)
+    return Architecture(model, infer, all_weights, asks, select=_select, extend=_extend, extension=EXTENSION)
 
 
 ARCHITECTURES = {
@@ -236,7 +241,9 @@ ARCHITECTURES = {
     "LPDNet": _architecture(LPDNet, _lpdnet_arguments, _lpdnet_weights),
     "MoDL": _architecture(MoDL, _conjgradnet_arguments, _conjgradnet_weights, "num_steps", "start"),
     "RecurrentVarNet": _architecture(RecurrentVarNet, _recurrent_arguments, _recurrent_weights, "num_iterations"),
-    "RefinedMaps": Architecture(ZeroFilled, lambda _: {}, _maps_weights, select=_select_maps, extend=_extend),
+    "RefinedMaps": Architecture(
+        ZeroFilled, lambda _: {}, _maps_weights, select=_select_maps, extend=_extend, extension=EXTENSION
+    ),
     "UNet": _architecture(DirectUNet, _unet_arguments, _unet_weights, "residual", "combine_coils"),
     "VarNet": _architecture(VarNet, _varnet_arguments, _varnet_weights),
     "VSHARP": _architecture(VSHARP, _vsharp_arguments, _vsharp_weights, "initializer_activation"),
