@@ -33,7 +33,7 @@ class XPDNet(PrimalDualModel):
         residual: add the image network's output to the buffer; False replaces the buffer, as published with `FocNet`.
         pad_multiple: images are zero-padded to multiples of this for the image network. It changes the numbers near
             the edges: the predecessor pads to ``2**(scales + 1)`` for `MWCNN` and `DIDN`, ``2**scales`` for the U-net
-            and `FocNet`.
+            and `FocNet`; in UPDNet, 1.
         refiner_filters: channels of each scale of the U-net that refines the sensitivity maps of multi-coil data; the
             larger one of the challenge had (8, 16, 32, 64). None for no refinement.
         physics: the acquisition.

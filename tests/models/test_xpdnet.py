@@ -6,6 +6,7 @@ from helpers import acquire, recorded_batch, relative_error
 from keras import ops
 
 from mri_zoo import import_checkpoint
+from mri_zoo.data import DataError
 from mri_zoo.layers.convnet import ConvNet
 from mri_zoo.layers.didn import DIDN
 from mri_zoo.layers.focnet import FocNet
@@ -65,7 +66,7 @@ def test_published_number_of_parameters(arguments, num_iterations, expected):
         ),
         ("xpdnet_didn", "XPDNet", {}, {"num_iterations": 2, "num_primal": 2, "pad_multiple": 16, "residual": True}),
         ("xpdnet_dncnn", "XPDNet", {}, {"num_iterations": 3, "num_primal": 3, "pad_multiple": 1}),
-        ("xpdnet_unet", "XPDNet", {}, {"num_iterations": 2, "num_primal": 2, "pad_multiple": 8}),
+        ("xpdnet_unet", "XPDNet", {"pad_multiple": 8}, {"num_iterations": 2, "num_primal": 2, "residual": True}),
         ("updnet", "UPDNet", {}, {"num_iterations": 2, "num_primal": 2, "num_dual": 2, "pad_multiple": 1}),
     ],
 )
@@ -118,6 +119,17 @@ def test_checkpoint_of_another_model_is_refused(reference):
     path = reference / "tensorflow" / "unet" / "checkpoint.h5"
     with pytest.raises(ValueError, match="has no layer `image_net_0`; expected the weights of XPDNet or UPDNet"):
         import_checkpoint(path, SOURCE, "XPDNet")
+
+
+def test_updnet_and_xpdnet_are_not_taken_for_each_other(reference):
+    """They pad differently, which would change the image."""
+    files = {name: reference / "tensorflow" / name / "checkpoint.h5" for name in ("updnet", "xpdnet_didn")}
+    with pytest.raises(
+        ValueError, match=r"checkpoint.h5 does not tell `pad_multiple`: give it in `config` \(XPDNet of"
+    ):
+        import_checkpoint(files["updnet"], SOURCE, "XPDNet")
+    with pytest.raises(DataError, match="image networks are of the kind DIDN, but those of UPDNet are U-nets"):
+        import_checkpoint(files["xpdnet_didn"], SOURCE, "UPDNet")
 
 
 @pytest.mark.parametrize("residual", [True, False])

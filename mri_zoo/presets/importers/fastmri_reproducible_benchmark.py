@@ -101,8 +101,10 @@ def _pdnet_arguments(checkpoint):
 
 def _xpdnet_arguments(checkpoint):
     arguments = _updnet_arguments(checkpoint)
-    if "image_network" in arguments:
-        network = arguments["image_network"]
+    network = arguments.get("image_network")
+    if network is None or isinstance(network, UNetBlock):  # with a U-net it may be UPDNet, which pads differently
+        del arguments["pad_multiple"]
+    else:
         arguments |= {"residual": not isinstance(network, FocNet), "pad_multiple": padding_multiple(network)}
     return arguments
 
@@ -121,6 +123,17 @@ def _updnet_arguments(checkpoint):
         if network is not None:
             arguments |= {kind: network, buffer: network.num_outputs // 2}
     return arguments
+
+
+def _require_unet(model, checkpoint):
+    """The model of UPDNet's weights; other networks need the padding of XPDNet."""
+    (network, *_) = model.primal_nets
+    if not isinstance(network, UNetBlock):
+        raise DataError(
+            f"{checkpoint.path}: its image networks are of the kind {type(network).__name__}, but those of UPDNet are "
+            "U-nets; import it as XPDNet."
+        )
+    return model
 
 
 def _primal_dual_weights(model, checkpoint):
@@ -197,7 +210,8 @@ def _paired(variables, arrays):
 
 
 FASTMRI_SCALING = ConstantScaling(1e6)
-XPDNET_ASKS = ("image_network", "num_primal")  # of networks that are not recognised
+UPDNET_ASKS = ("image_network", "num_primal")  # of networks that are not recognised
+XPDNET_ASKS = (*UPDNET_ASKS, "pad_multiple")  # of U-nets too: see the class
 
 ARCHITECTURES = {
     "CascadeNet": Architecture(CascadeNet, _cascade_net_arguments, _consistent_weights, scaling=FASTMRI_SCALING),
@@ -209,6 +223,8 @@ ARCHITECTURES = {
     "NCPDNet": Architecture(NCPDNet, _ncpdnet_arguments, _primal_dual_weights, scaling=FASTMRI_SCALING),
     "PDNet": Architecture(PDNet, _pdnet_arguments, _primal_dual_weights, scaling=FASTMRI_SCALING),
     "UNet": Architecture(UNet, _unet_arguments, _unet_weights, ("penultimate_activation",), FASTMRI_SCALING),
-    "UPDNet": Architecture(XPDNet, _updnet_arguments, _primal_dual_weights, XPDNET_ASKS, FASTMRI_SCALING),
+    "UPDNet": Architecture(
+        XPDNet, _updnet_arguments, _primal_dual_weights, UPDNET_ASKS, FASTMRI_SCALING, extend=_require_unet
+    ),
     "XPDNet": Architecture(XPDNet, _xpdnet_arguments, _primal_dual_weights, XPDNET_ASKS, FASTMRI_SCALING),
 }
