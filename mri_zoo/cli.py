@@ -260,6 +260,12 @@ def _chosen_sampling(presets, name, acceleration, center_fraction):
 
     if name is None and acceleration is None and center_fraction is None:
         return None
+    kinds = {getattr(preset.sampling, "dimensions", 0) for preset in presets if preset.sampling is not None}
+    if name is None and len(kinds) > 1:
+        raise ValueError(
+            "The models were trained with masks and trajectories, or with those of 2 and 3 dimensions: no acceleration "
+            "fits them all. Leave it out, and each keeps its own sampling, or evaluate them apart."
+        )
     own = next((sampling_to_config(preset.sampling) for preset in presets if preset.sampling is not None), {})
     name = name or own.get("name", "random")
     acceleration = own.get("acceleration", 4) if acceleration is None else acceleration

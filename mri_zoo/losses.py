@@ -106,7 +106,8 @@ class L1MultiScaleSSIM(keras.losses.Loss):
         self.alpha, self.power_factors = alpha, _checked_power_factors(power_factors)
 
     def call(self, y_true, y_pred):
-        """Loss (batch,) of images (batch, height, width)."""
+        """Loss (batch,) of images (batch, height, width), or of each slice of volumes (batch, depth, height, width)."""
+        y_true, y_pred = as_slices(y_true), as_slices(y_pred)
         similarity = multi_scale_ssim(y_true, y_pred, ops.max(y_true), self.power_factors)
         return self.alpha * (1 - similarity) + (1 - self.alpha) * ops.mean(ops.abs(y_true - y_pred))
 
@@ -305,6 +306,11 @@ def laplacian_of_gaussian(kernel_size, sigma):
     if -np.sum(kernel) < 1e-3 * np.sum(np.abs(kernel)):
         raise ValueError(f"`kernel_size` must be at most about six times `sigma`, got {kernel_size} and {sigma}.")
     return kernel / -np.sum(kernel)
+
+
+def as_slices(images):
+    """All slices of volumes (batch, depth, height, width), one after the other; images as they are."""
+    return ops.reshape(images, (-1, *ops.shape(images)[-2:])) if len(images.shape) == 4 else images
 
 
 def check_images(y_true, y_pred, smallest=1, reason=""):

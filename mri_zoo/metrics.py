@@ -94,7 +94,8 @@ class _ImageMetric(keras.metrics.Mean):
         self._direction = direction  # read by callbacks with mode="auto"
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        """Add a batch of targets and images (batch, height, width)."""
+        """Add a batch of targets and images (batch, height, width), or of volumes (batch, depth, height, width)."""
+        y_true, y_pred = losses.as_slices(y_true), losses.as_slices(y_pred)
         losses.check_images(y_true, y_pred)
         y_true, y_pred = ops.cast(y_true, self.dtype), ops.cast(y_pred, self.dtype)
         peak = ops.max(y_true, axis=self._axes)

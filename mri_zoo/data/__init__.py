@@ -30,7 +30,7 @@ _HOMES = {
     "gridding": ("grid_linearly",),
     "preparation": ("ConstantScaling", "KSpacePercentileScaling", "PercentileScaling"),
     "simulate": ("SimulatedAcquisition",),
-    "demo": ("DrawnContrastBrain", "HeldOutBrain"),
+    "demo": ("DrawnContrastBrain", "DrawnContrastVolume", "HeldOutBrain"),
     "prepared": ("PreparedBatches", "write_batches"),
     "pipeline": ("batch_by_shape", "fastmri", "joint_batches", "oasis", "slices_of"),
 }

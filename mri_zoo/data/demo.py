@@ -141,6 +141,24 @@ class DrawnContrastBrain(Simulation):
         return np.maximum(np.diff([brain, *inside], axis=0), 0)
 
 
+class DrawnContrastVolume(DrawnContrastBrain):
+    """A `DrawnContrastBrain` whose slices make one volume: they are bent and modulated alike, and without the grain.
+
+    A single coil without phase sees it, as the coils and phases of simulations are drawn for each slice.
+
+    Args:
+        seed, num_slices, size: see `DrawnContrastBrain`.
+    """
+
+    def __init__(self, seed, num_slices=48, size=(64, 64)):
+        super().__init__(seed, 1, num_slices, size, phase=False)
+        self._grain = 0.0
+
+    def images(self, slices):
+        """See `Simulation.images`."""
+        return np.stack([self._draw(index, np.random.default_rng((self._seed, 0, 2))) for index in slices])
+
+
 def _draw_signals(contrast, rng):
     """Signals of `_TISSUES` in a drawn spin-echo or inversion-recovery sequence, the largest one scaled to 1."""
     density, t1, t2 = np.transpose(list(_TISSUES.values())) * np.exp(rng.normal(0, 0.08, (3, len(_TISSUES))))

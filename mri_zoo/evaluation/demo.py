@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 
 from mri_zoo.data.demo import HeldOutBrain
+from mri_zoo.data.trajectories import SamplingTrajectory
 from mri_zoo.evaluation.harness import COLUMNS, evaluate, replacing
 from mri_zoo.evaluation.report import write_figures, write_report
 from mri_zoo.presets.registry import BASELINE, list_models, load_preset
@@ -14,24 +15,25 @@ NUM_COILS = 8
 def evaluate_demo(output, progress=None):
     """Reconstruct the held-out brain with the bundled models; write ``volumes.csv``, figures and ``report.html``.
 
-    Single-coil models see the brain through one coil, the others (``multicoil`` in their names) through eight.
+    There is one part for each kind of acquisition: one coil, eight (``multicoil`` in the models' names), eight along
+    trajectories, and one along three-dimensional trajectories.
 
     Args:
         output: folder of the results; the tables of each part lie in a folder of their own.
         progress: called as ``progress(done, total, text)``.
 
     Returns:
-        The two `Evaluation`s.
+        The `Evaluation`s of the parts.
     """
     output = Path(output)
-    names = [name for name in list_models() if "-brain-demo-" in name]
+    parts = {}
+    for name in sorted((name for name in list_models() if "-brain-demo-" in name), reverse=True):
+        preset = load_preset(name)
+        parts.setdefault(_part(preset), [load_preset(BASELINE)]).append(preset)
     results, figures = [], []
-    for title, num_coils in [("single-coil", 1), (f"{NUM_COILS}-coil", NUM_COILS)]:
-        chosen = [BASELINE, *sorted((n for n in names if ("multicoil" in n) == (num_coils > 1)), reverse=True)]
-        presets, folder = [load_preset(name) for name in chosen], output / title
-        results.append(
-            evaluate(presets, [HeldOutBrain(num_coils)], folder, dataset=f"held-out brain, {title}", progress=progress)
-        )
+    for (_, title, num_coils), presets in sorted(parts.items()):
+        folder, dataset = output / title, f"held-out brain, {title}"
+        results.append(evaluate(presets, [HeldOutBrain(num_coils)], folder, dataset=dataset, progress=progress))
         figures += write_figures(folder, results[-1])
     with replacing(output / "volumes.csv") as part, open(part, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -39,3 +41,12 @@ def evaluate_demo(output, progress=None):
         writer.writerows([getattr(row, key) for key in COLUMNS] for result in results for row in result.rows)
     write_report(output / "report.html", results, figures)
     return results
+
+
+def _part(preset):
+    """Where a model is shown: the position and title of the part, and its number of coils."""
+    if not isinstance(preset.sampling, SamplingTrajectory):
+        return (1, f"{NUM_COILS}-coil", NUM_COILS) if "multicoil" in preset.name else (0, "single-coil", 1)
+    if preset.sampling.dimensions == 3:
+        return 3, "3-D-trajectories", 1
+    return 2, f"{NUM_COILS}-coil-trajectories", NUM_COILS

@@ -3,12 +3,14 @@
 import itertools
 from pathlib import Path
 
-from mri_zoo.data import DrawnContrastBrain, ImageFile, NIfTIFile, SimulatedAcquisition
+from mri_zoo.data import DrawnContrastBrain, DrawnContrastVolume, ImageFile, NIfTIFile, SimulatedAcquisition
 
 # Matrix sizes in turn, so that no network learns one size.
 SIZES = [(96, 96), (112, 96), (128, 96), (96, 112), (112, 112), (128, 128), (160, 144)]
 VALIDATION_SUBJECT = "patient20"  # of the volumes; no slice of this subject is trained on
 DRAWN_BRAINS = {"train": range(48), "validation": range(1000, 1004)}
+DRAWN_VOLUMES = {"train": range(16), "validation": range(1000, 1002)}
+VOLUME_SIZE = (64, 64)  # of their slices, with which the voxels of the real volumes (3 to 4 mm) are nearly cubes
 ACQUISITIONS = 3  # of each real volume, with different matrix sizes, phases and coils
 
 CARD = {
@@ -33,11 +35,7 @@ SINGLE_COIL_LIMITS = (
 
 def sources(root, split, num_coils):
     """The volumes of a split, seen by `num_coils` coils: by one without phase, as in OASIS, by more with phase."""
-    volumes = [
-        NIfTIFile(path)
-        for path in sorted(Path(root).glob("volumes/*.nii.gz"))
-        if (VALIDATION_SUBJECT in path.name) == (split == "validation")
-    ]
+    volumes = real_volumes(root, split)
     if split == "train":
         paths = sorted(Path(root).glob("images_2d/*.h5"))
         volumes += [ImageFile(path, contrast) for path in paths for contrast in ("T1w", "T2w")]
@@ -47,3 +45,18 @@ def sources(root, split, num_coils):
     acquired = [SimulatedAcquisition(v, num_coils, next(sizes), seed, phase) for seed, v in enumerate(volumes)]
     drawn = [DrawnContrastBrain(seed, num_coils, size=next(sizes), phase=phase) for seed in DRAWN_BRAINS[split]]
     return acquired + drawn
+
+
+def small_volumes(root, split):
+    """The volumes of a split as a three-dimensional acquisition sees them: small, by one coil, without phase."""
+    real = [SimulatedAcquisition(volume, 1, VOLUME_SIZE, phase=False) for volume in real_volumes(root, split)]
+    return real + [DrawnContrastVolume(seed, size=VOLUME_SIZE) for seed in DRAWN_VOLUMES[split]]
+
+
+def real_volumes(root, split):
+    """The NIfTI files of a split."""
+    return [
+        NIfTIFile(path)
+        for path in sorted(Path(root).glob("volumes/*.nii.gz"))
+        if (VALIDATION_SUBJECT in path.name) == (split == "validation")
+    ]

@@ -1,0 +1,23 @@
+"""NC-PDNet on brains with 8 coils, golden-angle radial trajectories, acceleration 4."""
+
+import functools
+
+from demo_data import CARD, sources
+
+from mri_zoo.data import PercentileScaling, RadialTrajectory
+from mri_zoo.models import NCPDNet
+
+recipe = {
+    "name": "ncpdnet-brain-demo-radial-af4",
+    "model": NCPDNet,
+    "sources": functools.partial(sources, num_coils=8),
+    "root": None,
+    "sampling": RadialTrajectory(4),
+    "scaling": PercentileScaling(),
+    "train_options": {"slices": "random", "inner_slices": 24},
+    "validation_options": {"inner_slices": 4},
+    "learning_rate": 1e-3,
+    "schedule": "cosine",
+    "epochs": 14,
+    "card": {"summary": "NC-PDNet for brains with 8 coils, radial trajectories at acceleration 4", **CARD},
+}

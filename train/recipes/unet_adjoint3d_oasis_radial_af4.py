@@ -1,0 +1,7 @@
+"""U-net (V-net) on the density-compensated adjoint: volumes of OASIS-3, stacked radial planes, acceleration 4."""
+
+from noncartesian_thesis import oasis_recipe
+
+from mri_zoo.models import DealiasingNet
+
+recipe = oasis_recipe(DealiasingNet)

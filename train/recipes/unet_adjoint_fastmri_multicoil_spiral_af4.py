@@ -1,0 +1,8 @@
+"""U-net on the density-compensated adjoint: multi-coil knees of fastMRI, spiral trajectory, acceleration 4."""
+
+from noncartesian_thesis import knee_recipe
+
+from mri_zoo.data import SpiralTrajectory
+from mri_zoo.models import DealiasingNet
+
+recipe = knee_recipe(DealiasingNet, "multicoil", SpiralTrajectory)
