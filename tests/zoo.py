@@ -11,6 +11,7 @@ from mri_zoo.layers.resnet import PreActivationResNet, ScaledResNet
 from mri_zoo.layers.sensitivity import SensitivityRefiner
 from mri_zoo.layers.unet import UNetBlock
 from mri_zoo.models import (
+    CGSENSE,
     VSHARP,
     CascadeNet,
     DataConsistent,
@@ -193,7 +194,7 @@ LEARNED = {
     "refined_maps": (refined_maps, {"num_filters": 3}),
     "data_consistent": (data_consistent, {"num_filters": 3}),
 }
-MODELS = {**LEARNED, "zero_filled": (ZeroFilled, {})}
+MODELS = {**LEARNED, "zero_filled": (ZeroFilled, {}), "cg_sense": (CGSENSE, {"num_steps": 3})}
 
 
 def create(name, **options):

@@ -2,6 +2,7 @@
 
 from mri_zoo.models.base import ReconstructionModel
 from mri_zoo.models.cascade_net import CascadeNet
+from mri_zoo.models.cg_sense import CGSENSE
 from mri_zoo.models.data_consistent import DataConsistent
 from mri_zoo.models.dealiasing_net import DealiasingNet
 from mri_zoo.models.dip import DIP
@@ -22,6 +23,7 @@ from mri_zoo.models.xpdnet import XPDNet
 from mri_zoo.models.zero_filled import ZeroFilled
 
 __all__ = [
+    "CGSENSE",
     "CascadeNet",
     "DIP",
     "DealiasingNet",

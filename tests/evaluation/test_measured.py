@@ -1,0 +1,59 @@
+import h5py
+import numpy as np
+import pytest
+
+from mri_zoo.data.demo import HeldOutBrain
+from mri_zoo.data.fourier import ifft2c
+from mri_zoo.data.noncartesian import make_encoding
+from mri_zoo.data.trajectories import RadialTrajectory
+from mri_zoo.data.volume import DataError
+from mri_zoo.evaluation.measured import SomeShots, cg_sense, evaluate_measured
+from mri_zoo.evaluation.reconstruction import reconstruct
+
+
+@pytest.fixture
+def scan(tmp_path):
+    """One slice of the held-out brain along 48 spokes, in a file."""
+    volume = HeldOutBrain(4).read([12])
+    shots = RadialTrajectory(2)((96, 96))
+    encoding = make_encoding(shots, (96, 96))
+    images = ifft2c(volume.kspace[0])[..., 16:112]
+    with h5py.File(tmp_path / "scan.h5", "w") as file:
+        file["kspace"] = encoding.measure(images).reshape(4, *shots.shape[:2])
+        file["trajectory"] = shots[..., ::-1]
+        file["trajectory"].attrs["units"] = "radians/pixel"
+        file.attrs["matrix_size"] = 96
+    return tmp_path / "scan.h5", shots
+
+
+def test_every_third_shot_is_taken(scan):
+    path, shots = scan
+    source = SomeShots(path, 3)
+    np.testing.assert_allclose(source.info.trajectory, shots[::3].reshape(-1, 2), atol=1e-6)
+    with h5py.File(path) as file:
+        np.testing.assert_array_equal(source.read().kspace[0], file["kspace"][:, ::3].reshape(4, -1))
+
+
+def test_with_all_shots_cg_sense_is_the_reference(scan, tmp_path):
+    source = SomeShots(scan[0], 1)
+    volume = source.read()
+    image = np.abs(reconstruct(cg_sense(), volume, make_encoding(source.info.trajectory, (96, 96))))
+    np.testing.assert_allclose(image, volume.target, atol=1e-4 * volume.target.max())
+
+
+def test_cg_sense_of_half_the_shots_is_nearer_than_the_adjoint(scan, tmp_path):
+    rows = evaluate_measured(scan[0], tmp_path / "results").rows
+    assert [row.model for row in rows] == ["zero-filled", "cg-sense"]
+    assert rows[1].psnr > rows[0].psnr + 3
+
+
+def test_too_few_shots_are_refused(scan):
+    with pytest.raises(DataError, match="has 48 shots"):
+        SomeShots(scan[0], 49)
+
+
+def test_measured_spiral_of_a_phantom(shared_data, tmp_path):
+    path = shared_data / "copyleft" / "test" / "octopus_phantom_spiral_20ch.h5"
+    result = evaluate_measured(path, tmp_path, ["ncpdnet-brain-demo-radial-af4"])
+    adjoint, sense, network = result.rows
+    assert not result.failures and sense.psnr > adjoint.psnr and network.psnr > 20
