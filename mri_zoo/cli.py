@@ -198,8 +198,8 @@ def check_data(folder: Annotated[Path, typer.Argument(help="Folder with scans, o
 @weights.command("import")
 def import_weights(
     file: Annotated[Path, typer.Argument(help="Keras 2 HDF5, .safetensors, or PyTorch's .pt, .pth, .ckpt.")],
-    source: Annotated[str, typer.Option("--from", help="The codebase that wrote it, e.g. fastmri, direct.")],
-    architecture: Annotated[str, typer.Option(help="Which of its networks, by our class's name, e.g. VarNet.")],
+    source: Annotated[str, typer.Option("--from", help="The codebase that wrote it, e.g. direct; see above.")],
+    architecture: Annotated[str, typer.Option(help="Which of its networks, e.g. VarNet; see above.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the preset.")],
     config: Annotated[
         Path | None, typer.Option(help="JSON file of constructor arguments that the arrays do not tell.")
@@ -207,15 +207,39 @@ def import_weights(
     acceleration: Acceleration = None,
     sampling: SamplingName = None,
     center_fraction: CenterFraction = None,
+    scaling: Annotated[
+        str | None,
+        typer.Option(help="constant:FACTOR, percentile:P or kspace_percentile:P; that of the source by default."),
+    ] = None,
+    licence: Annotated[str | None, typer.Option(help="That of the weights, for the model card.")] = None,
 ):
-    """Make a preset of a foreign checkpoint; the sampling options say what it was trained with."""
+    """Make a preset of a foreign checkpoint; the sampling options say what it was trained with.
+
+    Sources and their architectures:
+
+    deep-jsense: MoDL
+
+    direct: KIKINet, LPDNet, MoDL, RecurrentVarNet, RefinedMaps, UNet, VarNet, VSHARP, VSHARP3D, XPDNet
+
+    fastmri: FastMRIUNet, VarNet
+
+    fastmri-reproducible-benchmark: CascadeNet, DealiasingNet, DIP, KIKINet, NCPDNet, PDNet, UNet, UPDNet, XPDNet
+    """
     _start()
-    from mri_zoo.presets.importers import import_preset
+    from mri_zoo.data.preparation import parse_scaling
+    from mri_zoo.presets.importers import find_architecture, import_preset
 
     chosen = _chosen_sampling([], sampling, acceleration, center_fraction)
-    model = import_preset(file, source, architecture, output, config, chosen)
-    line = f"{type(model).__name__}, {model.count_params():,} parameters: preset {output}"
-    console.print(line, highlight=False, soft_wrap=True)
+    rule = find_architecture(source, architecture).scaling if scaling is None else parse_scaling(scaling)
+    card = {} if licence is None else {"licence": licence}
+    model = import_preset(file, source, architecture, output, config, chosen, rule, card)
+    console.print(
+        f"{type(model).__name__}, {model.count_params():,} parameters: preset {output}\nscaling: {rule}\n"
+        f"sampling: {chosen or 'not told'}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 @weights.command("list")

@@ -11,7 +11,8 @@ from zoo import LEARNED, create
 from mri_zoo import cli
 from mri_zoo.data import PercentileScaling
 from mri_zoo.data.fourier import fft2c, ifft2c, root_sum_of_squares
-from mri_zoo.presets.registry import save_preset
+from mri_zoo.presets.importers import SOURCES
+from mri_zoo.presets.registry import load_preset, save_preset
 
 RECIPE = Path(__file__).parent / "training" / "tiny_recipe.py"
 
@@ -80,6 +81,28 @@ def test_an_unverified_download_tells_the_hash_to_record(run, monkeypatch):
     monkeypatch.setattr("mri_zoo.presets.download_preset", lambda name, progress: (Path("cache") / name, "0123abcd"))
     code, out, _ = run("weights", "download", "pdnet-oasis-af4")
     assert code == 0 and "pdnet-oasis-af4: preset cache/pdnet-oasis-af4" in out and "SHA-256 0123abcd" in out
+
+
+def test_import_tells_scaling_and_sampling(run, reference, tmp_path):
+    file = reference / "tensorflow" / "pdnet_subclassed" / "checkpoint.h5"
+    arguments = ("weights", "import", file, "--from", "fastmri-reproducible-benchmark", "--architecture", "PDNet")
+    code, out, _ = run(*arguments, "-o", tmp_path / "plain")
+    assert code == 0 and "scaling: ConstantScaling(factor=1000000.0)\nsampling: not told" in out
+    options = ("--scaling", "percentile:95", "--mask", "equispaced", "--licence", "CC0")
+    code, out, _ = run(*arguments, "-o", tmp_path / "other", *options)
+    assert code == 0 and "scaling: PercentileScaling(percentile=95.0)\nsampling: EquispacedMask(acceleration=4" in out
+    assert load_preset(tmp_path / "other").scaling == PercentileScaling(95)
+    assert "## Licence\n\nCC0" in (tmp_path / "other" / "README.md").read_text()
+    code, _, error = run(*arguments, "-o", tmp_path / "third", "--scaling", "percentile")
+    assert code == 2 and "Unknown scaling 'percentile'" in error
+
+
+def test_help_of_import_lists_every_architecture(run):
+    code, out, _ = run("weights", "import", "--help")
+    assert code == 0 and "fastmri: FastMRIUNet, VarNet" in out  # other lines are broken
+    paragraphs = cli.import_weights.__doc__.split("\n\n")
+    listed = dict(" ".join(text.split()).split(": ") for text in paragraphs if text.strip().startswith(tuple(SOURCES)))
+    assert listed == {source: ", ".join(sorted(names, key=str.lower)) for source, names in SOURCES.items()}
 
 
 def test_evaluate_writes_its_files(run, tmp_path):

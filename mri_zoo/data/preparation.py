@@ -85,6 +85,25 @@ def scaling_from_config(config):
     return SCALINGS[arguments.pop("name")](**arguments)
 
 
+def parse_scaling(text):
+    """The rule that is written as ``constant:1e-2``, ``percentile:99`` or ``kspace_percentile:99``.
+
+    Raises:
+        ValueError: if it is none of these, or the number is out of range.
+    """
+    name, _, number = text.partition(":")
+    try:
+        value = float(number)
+    except ValueError:
+        value = math.nan
+    if name not in SCALINGS or not 0 < value < math.inf or (name != "constant" and value > 100):
+        raise ValueError(
+            f"Unknown scaling {text!r}; expected `constant:FACTOR`, or `percentile:P` or `kspace_percentile:P` with P "
+            "up to 100."
+        )
+    return SCALINGS[name](value)
+
+
 def draw_sampling(sampling, info, seed=None, padding=None):
     """What a volume is sampled with: its own mask or trajectory where it was measured so, else that of `sampling`.
 

@@ -19,7 +19,7 @@ from mri_zoo.data.preparation import ConstantScaling, scaling_from_config, scali
 from mri_zoo.data.sampling import sampling_from_config, sampling_to_config
 from mri_zoo.data.volume import DataError
 from mri_zoo.models import ReconstructionModel, ZeroFilled
-from mri_zoo.presets.published import downloaded, published
+from mri_zoo.presets.published import cache_folder, downloaded, published
 
 BASELINE = "zero-filled"
 _CARD = {"data": "Training data", "training": "Training", "licence": "Licence", "limits": "Limits"}
@@ -172,7 +172,9 @@ def save_preset(folder, model, scaling, sampling=None, metadata=None):
     metadata = {**(metadata or {}), "parameters": model.count_params(), "sha256": digest}
     (writing / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     (writing / "metadata.json").write_text(json.dumps(metadata, indent=1) + "\n")
-    (writing / "README.md").write_text(model_card(folder.name, config, metadata))
+    by_name = folder.absolute().parent in (bundled_folder().absolute(), cache_folder().absolute())
+    address = folder.name if by_name else folder.as_posix()
+    (writing / "README.md").write_text(model_card(folder.name, config, metadata, address))
     old = folder.with_name(folder.name + ".old")
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
@@ -188,14 +190,15 @@ def sha256(path):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def model_card(name, config, metadata):
-    """The text of a preset's README.md."""
+def model_card(name, config, metadata, address):
+    """The text of a preset's README.md; `address` is what `load` finds it by: its name, or the path of its folder."""
     arguments = ", ".join(f"{key}={value!r}" for key, value in config["arguments"].items() if key != "physics")
+    where = "" if address == name else "  # or where this folder is now"
     parts = [
         f"# {name}",
         metadata.get("summary", ""),
         f"`{config['architecture']}({arguments})`, {metadata['parameters']:,} parameters.",
-        f'```python\nimport mri_zoo\n\nmodel = mri_zoo.load("{name}")\n```',
+        f'```python\nimport mri_zoo\n\nmodel = mri_zoo.load("{address}"){where}\n```',
         f"- scaling: `{json.dumps(config['scaling'])}`\n- sampling: `{json.dumps(config['sampling'])}`",
     ]
     parts += [f"## {title}\n\n{metadata[key]}" for key, title in _CARD.items() if key in metadata]

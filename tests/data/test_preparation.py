@@ -9,6 +9,7 @@ from mri_zoo.data.preparation import (
     KSpacePercentileScaling,
     PercentileScaling,
     flip_and_rotate,
+    parse_scaling,
     prepare_partitions,
     prepare_slice,
     reference_image,
@@ -103,6 +104,18 @@ def test_flips_and_turns_are_the_eight_symmetries_of_the_image(coils, rng):
 @pytest.mark.parametrize("scaling", [ConstantScaling(1e6), PercentileScaling(95.0), KSpacePercentileScaling(98.0)])
 def test_scaling_survives_json(scaling):
     assert scaling_from_config(json.loads(json.dumps(scaling_to_config(scaling)))) == scaling
+
+
+def test_scalings_are_written_with_their_number():
+    assert parse_scaling("constant:1e-2") == ConstantScaling(0.01)
+    assert parse_scaling("percentile:95") == PercentileScaling(95.0)
+    assert parse_scaling("kspace_percentile:100") == KSpacePercentileScaling(100.0)
+
+
+@pytest.mark.parametrize("text", ["constant", "constant:x", "constant:0", "constant:nan", "percentile:101", "mean:1"])
+def test_other_scalings_are_refused(text):
+    with pytest.raises(ValueError, match=f"Unknown scaling '{text}'; expected `constant:FACTOR`"):
+        parse_scaling(text)
 
 
 def test_partitions_equal_the_self_supervised_pipeline_of_direct(reference):

@@ -124,9 +124,7 @@ def test_checkpoint_of_another_model_is_refused(reference):
 def test_updnet_and_xpdnet_are_not_taken_for_each_other(reference):
     """They pad differently, which would change the image."""
     files = {name: reference / "tensorflow" / name / "checkpoint.h5" for name in ("updnet", "xpdnet_didn")}
-    with pytest.raises(
-        ValueError, match=r"checkpoint.h5 does not tell `pad_multiple`: give it in `config` \(XPDNet of"
-    ):
+    with pytest.raises(ValueError, match="does not tell `pad_multiple`: give it in `config`"):
         import_checkpoint(files["updnet"], SOURCE, "XPDNet")
     with pytest.raises(DataError, match="image networks are of the kind DIDN, but those of UPDNet are U-nets"):
         import_checkpoint(files["xpdnet_didn"], SOURCE, "UPDNet")

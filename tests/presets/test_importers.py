@@ -9,8 +9,10 @@ import pytest
 
 from mri_zoo import import_checkpoint, load_preset
 from mri_zoo.data import DataError, EquispacedMask
+from mri_zoo.data.preparation import scaling_to_config
 from mri_zoo.presets.importers import SOURCES, find_architecture, import_preset, infer_config
 from mri_zoo.presets.importers.checkpoint import Checkpoint, image_by_image
+from mri_zoo.presets.published import published
 
 BENCHMARK = "fastmri-reproducible-benchmark"
 
@@ -38,6 +40,21 @@ def test_imported_preset_is_like_any_other(pdnet_file, tmp_path):
     assert preset.sampling == mask and preset.scaling.factor == 1e6
     for ours, theirs in zip(preset.model.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_cards_say_how_to_load_and_the_licence(pdnet_file, tmp_path):
+    folder = tmp_path / "imported"
+    import_preset(pdnet_file, BENCHMARK, "PDNet", folder, metadata={"licence": "CC BY 4.0"})
+    card = (folder / "README.md").read_text()
+    assert f'mri_zoo.load("{folder.as_posix()}")' in card and "## Licence\n\nCC BY 4.0" in card
+
+
+def test_scaling_of_published_checkpoints_is_that_of_their_source():
+    """But for OASIS, whose images have other units."""
+    for name, entry in published().items():
+        if entry["scaling"] is not None and "oasis" not in name:
+            found = find_architecture(entry["source"], entry["architecture"]).scaling
+            assert scaling_to_config(found) == entry["scaling"], name
 
 
 def test_config_may_be_a_json_file(pdnet_file, tmp_path):

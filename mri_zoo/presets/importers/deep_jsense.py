@@ -3,6 +3,7 @@
 Its own training checkpoints hold pickled arguments, which are not read: save their `model_state_dict` alone.
 """
 
+from mri_zoo.data.preparation import KSpacePercentileScaling
 from mri_zoo.layers.resnet import PreActivationResNet
 from mri_zoo.models import MoDL
 from mri_zoo.presets.importers.checkpoint import Architecture, layer_weights
@@ -31,6 +32,9 @@ def _modl_weights(model, checkpoint):
                 yield from layer_weights(layer, checkpoint, f"{BLOCKS}.{i}.{name}.net.1")
 
 
+# Its data are divided by the largest magnitude in the fully sampled centre, where k-space has its maximum.
+SCALING = KSpacePercentileScaling(100.0)
+
 ARCHITECTURES = {
-    "MoDL": Architecture(MoDL, _modl_arguments, _modl_weights, ("num_iterations", "num_steps"), select=_select),
+    "MoDL": Architecture(MoDL, _modl_arguments, _modl_weights, ("num_iterations", "num_steps"), SCALING, _select),
 }

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from mri_zoo.data.preparation import KSpacePercentileScaling
 from mri_zoo.data.volume import DataError
 from mri_zoo.layers.convnet import ComplexNet
 from mri_zoo.layers.normunet import NormUNet
@@ -23,6 +24,7 @@ from mri_zoo.presets.importers.direct_networks import count, network_weights, re
 
 IN_TRAINING = ("optimizer", "lr_scheduler", "scaler")  # what else a training checkpoint holds
 MAPS = "sensitivity_model."
+SCALING = KSpacePercentileScaling(99.0)  # of all its published trainings
 EXTENSION = ("sigma",)  # of RefinedMaps
 
 
@@ -233,7 +235,7 @@ def _architecture(model, infer, weights, *asks):
             model = model.model
         yield from weights(model, checkpoint)
 
-    return Architecture(model, infer, all_weights, asks, select=_select, extend=_extend, extension=EXTENSION)
+    return Architecture(model, infer, all_weights, asks, SCALING, _select, _extend, EXTENSION)
 
 
 ARCHITECTURES = {
@@ -241,9 +243,7 @@ ARCHITECTURES = {
     "LPDNet": _architecture(LPDNet, _lpdnet_arguments, _lpdnet_weights),
     "MoDL": _architecture(MoDL, _conjgradnet_arguments, _conjgradnet_weights, "num_steps", "start"),
     "RecurrentVarNet": _architecture(RecurrentVarNet, _recurrent_arguments, _recurrent_weights, "num_iterations"),
-    "RefinedMaps": Architecture(
-        ZeroFilled, lambda _: {}, _maps_weights, select=_select_maps, extend=_extend, extension=EXTENSION
-    ),
+    "RefinedMaps": Architecture(ZeroFilled, lambda _: {}, _maps_weights, (), SCALING, _select_maps, _extend, EXTENSION),
     "UNet": _architecture(DirectUNet, _unet_arguments, _unet_weights, "residual", "combine_coils"),
     "VarNet": _architecture(VarNet, _varnet_arguments, _varnet_weights),
     "VSHARP": _architecture(VSHARP, _vsharp_arguments, _vsharp_weights, "initializer_activation"),

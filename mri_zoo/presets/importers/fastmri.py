@@ -1,4 +1,7 @@
-"""Weights of github.com/facebookresearch/fastMRI: a `state_dict`, alone or in a Lightning checkpoint."""
+"""Weights of github.com/facebookresearch/fastMRI: a `state_dict`, alone or in a Lightning checkpoint.
+
+Both networks see k-space as it is in the files, without a scaling: each normalises its images.
+"""
 
 from mri_zoo.models import FastMRIUNet, VarNet
 from mri_zoo.presets.importers.checkpoint import Architecture, channels_last
