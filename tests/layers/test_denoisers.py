@@ -8,11 +8,11 @@ from helpers import relative_error
 
 from mri_zoo.layers.convnet import ConvNet
 from mri_zoo.layers.didn import DIDN
-from mri_zoo.layers.dncnn import DnCNN
 from mri_zoo.layers.focnet import FocNet, memory_weights
 from mri_zoo.layers.mwcnn import MWCNN
 from mri_zoo.layers.unet import UNetBlock
 from mri_zoo.presets.importers.checkpoint import Checkpoint
+from mri_zoo.presets.importers.image_networks import network_weights
 
 # Small, and with no argument at its default.
 SMALL = {
@@ -20,7 +20,7 @@ SMALL = {
     "mwcnn_from_wavelets": (MWCNN, (4, (3, 5), (1, 2), 0, 6), {}),
     "mwcnn_normalised": (MWCNN, (4, (3, 5), (2, 2), 1, 6), {"batch_norm": True, "residual": True}),
     "didn": (DIDN, (4, 4, 2, 3), {"residual": True}),
-    "dncnn": (DnCNN, (4, 5, 3), {"activation": 0.1}),
+    "dncnn": (ConvNet, (4, 5, 3), {"activation": 0.1}),
     "focnet": (FocNet, (4, 3, 3), {"beta": 0.3}),
 }
 
@@ -64,7 +64,7 @@ def test_published_number_of_parameters(layer, parameters):
         ("denoiser_mwcnn", MWCNN(4, (6, 8, 10), (2, 3, 2), 2, 6)),
         ("denoiser_mwcnn_bn_res", MWCNN(2, (6, 8), (2, 2), 2, 6, batch_norm=True, residual=True)),
         ("denoiser_didn", DIDN(2, 4, 2, 3)),
-        ("denoiser_dncnn_res", DnCNN(2, 8, 3)),
+        ("denoiser_dncnn_res", ConvNet(2, 8, 3)),
         ("denoiser_focnet", FocNet(2, 4)),
     ],
 )
@@ -73,17 +73,22 @@ def test_equals_the_recorded_network(reference, case, layer):
     with np.load(folder / "io.npz") as io:
         image, expected = io["image"], io["output"]
     layer(image)
-    arrays = [array for _, array in Checkpoint(folder / "checkpoint.h5").in_order()]
-    arrays.sort(key=lambda array: array.ndim > 0)  # FocNet's switches stand second there, first here
-    layer.set_weights(convolution_first(arrays) if layer.get_config().get("batch_norm") else arrays)
-    assert relative_error(layer(image), expected) < 1e-5
+    arrays = Checkpoint(folder / "checkpoint.h5").in_order()
+    if layer.get_config().get("batch_norm"):
+        arrays = convolution_first(arrays)
+    triples = list(network_weights(layer, arrays, layer.num_outputs // 2))
+    assert len(triples) == len(arrays) == len(layer.weights)
+    for variable, _, array in triples:
+        variable.assign(array)
+    found = layer(image) + image if case == "denoiser_dncnn_res" else layer(image)  # there the image is added
+    assert relative_error(found, expected) < 1e-5
 
 
 def convolution_first(arrays):
     """The recording has (gamma, beta, kernel, mean, variance), but two arrays for a linear convolution."""
     ordered = []
     while arrays:
-        block, arrays = (arrays[:2], arrays[2:]) if arrays[0].ndim == 4 else (arrays[:5], arrays[5:])
+        block, arrays = (arrays[:2], arrays[2:]) if arrays[0][1].ndim == 4 else (arrays[:5], arrays[5:])
         ordered += [block[i] for i in (2, 0, 1, 3, 4)] if len(block) == 5 else block
     return ordered
 
@@ -93,7 +98,7 @@ def test_any_size_is_padded_with_zeros_and_cropped_back(rng, network, size):
     x = rng.normal(size=(2, *size, 4)).astype("float32")
     found = np.asarray(network(x))
     assert found.shape == x.shape
-    if not isinstance(network, DnCNN):  # which sees where the image ends
+    if not isinstance(network, ConvNet):  # which sees where the image ends
         multiple = 8 if isinstance(network, DIDN) else 4
         before, after = [(-n % multiple + 1) // 2 for n in size], [(-n % multiple) // 2 for n in size]
         padded = np.pad(x, ((0, 0), *zip(before, after, strict=True), (0, 0)))
@@ -152,7 +157,7 @@ def test_memory_of_earlier_features():
         (DIDN, {"num_convolutions": 0}, "`num_convolutions` must be >= 1, got 0"),
         (FocNet, {"num_scales": 1}, "`num_scales` must be 2, 3 or 4, got 1"),
         (FocNet, {"num_scales": 5}, "`num_scales` must be 2, 3 or 4, got 5"),
-        (DnCNN, {"num_convolutions": 0}, "`num_convolutions` must be >= 1, got 0"),
+        (ConvNet, {"num_convolutions": 0}, "`num_convolutions` must be >= 1, got 0"),
     ],
 )
 def test_bad_arguments_are_refused(layer_class, arguments, message):
