@@ -339,3 +339,10 @@ def test_losses_metrics_and_optimizers_hold_on_other_backends_without_tensorflow
         cwd=here.parent,
     )
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-1000:]
+
+
+def test_the_compound_loss_of_a_volume_is_that_of_its_slices(rng):
+    target = rng.random((3, 23, 25), dtype="float32")
+    image = target + rng.normal(0, 0.1, target.shape).astype("float32")
+    loss = losses.L1MultiScaleSSIM(power_factors=(0.5, 0.5))
+    np.testing.assert_allclose(loss(target[None], image[None]), loss(target, image), rtol=1e-6)

@@ -168,3 +168,10 @@ def test_callbacks_know_what_is_better():
     model.compile("sgd", "mae", metrics=[metrics.SlicePSNR(), metrics.SliceNMSE()], run_eagerly=True)
     model.fit(ONES, ONES, validation_data=(ONES, ONES), callbacks=[psnr, error], verbose=0)
     assert ops.convert_to_numpy(psnr.monitor_op(2.0, 1.0)) and ops.convert_to_numpy(error.monitor_op(1.0, 2.0))
+
+
+@pytest.mark.parametrize("name", ["SliceNMSE", "SlicePSNR", "SliceSSIM", "VolumeNMSE", "VolumePSNR", "VolumeSSIM"])
+def test_a_volume_counts_as_its_slices(rng, name):
+    target, image = volumes(rng)
+    expected = result_of(getattr(metrics, name)(), (target, image))
+    assert result_of(getattr(metrics, name)(), (target[None], image[None])) == pytest.approx(expected, rel=1e-6)

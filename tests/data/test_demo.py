@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mri_zoo.data import demo
-from mri_zoo.data.demo import DrawnContrastBrain, HeldOutBrain
+from mri_zoo.data.demo import DrawnContrastBrain, DrawnContrastVolume, HeldOutBrain
 from mri_zoo.data.fourier import ifft2c, root_sum_of_squares
 from mri_zoo.data.volume import DataError
 
@@ -93,6 +93,13 @@ class TestDrawnContrastBrain:
         brightness = [means[tissue] for tissue in dark_to_bright]
         assert brightness == sorted(brightness)
         assert means["fluid"] < 1e-6 or contrast != "FLAIR"
+
+    def test_slices_of_a_volume_fit_each_other(self):
+        """Neighbours differ less than those of separately bent slices, and much less than distant ones."""
+        together = DrawnContrastVolume(2, num_slices=40, size=(48, 40)).read([19, 20, 32]).target
+        apart = DrawnContrastBrain(2, 1, 40, (48, 40), phase=False).read([19, 20]).target
+        step, jump, bent = (np.abs(a - b).mean() for a, b in (together[:2], together[1:], apart))
+        assert step < 0.8 * bent and step < 0.5 * jump
 
     def test_needs_nilearn(self, monkeypatch):
         demo._load_templates.cache_clear()

@@ -13,8 +13,9 @@ from mri_zoo.data.volume import DataError
 from mri_zoo.evaluation.harness import evaluate
 from mri_zoo.evaluation.report import write_figures
 from mri_zoo.evaluation.scan import reconstruct_file
-from mri_zoo.models import ZeroFilled
+from mri_zoo.models import NCPDNet, PDNet, ZeroFilled
 from mri_zoo.physics.noncartesian import NonCartesian
+from mri_zoo.presets import load_preset
 
 
 def adjoint(sampling=None, dimensions=2):
@@ -43,9 +44,45 @@ def test_volumes_are_judged_along_a_trajectory(tmp_path, volume, sampling, dimen
     assert len(write_figures(tmp_path / "results", result)) == 1
 
 
-def test_a_mask_for_a_model_of_trajectories_is_a_failure(tmp_path, volume):
-    result = evaluate([adjoint()], [volume[0]], tmp_path / "results", sampling=RandomMask(2, 0.2))
-    assert "needs k-space that was sampled with a trajectory, this was with a mask" in result.failures[0].reason
+def network(name, model, sampling=None):
+    model.build()
+    return SimpleNamespace(name=name, model=model, scaling=ConstantScaling(), sampling=sampling, metadata={})
+
+
+@pytest.mark.parametrize(
+    "sampling, dimensions", [(RadialTrajectory(2), 2), (Radial3DTrajectory(2), 3), (RandomMask(2, 0.2), 0)]
+)
+def test_zero_filled_is_the_adjoint_of_what_the_others_were_sampled_with(tmp_path, volume, sampling, dimensions):
+    if dimensions:
+        physics = NonCartesian(dimensions=dimensions)
+        other, expected = network("other", NCPDNet(1, 1, 2, physics=physics), sampling), adjoint(sampling, dimensions)
+    else:
+        other, expected = network("other", PDNet(1, 2, 1, 2), sampling), network("adjoint", ZeroFilled(), sampling)
+    expected.scaling = ConstantScaling()
+    result = evaluate([load_preset("zero-filled"), other, expected], [volume[0]], tmp_path / "results")
+    assert not result.failures
+    baseline, _, wanted = result.rows
+    assert baseline.psnr == pytest.approx(wanted.psnr, rel=1e-5) and baseline.acceleration == wanted.acceleration
+
+
+def test_models_of_masks_and_of_trajectories_keep_their_own_in_one_table(tmp_path, volume):
+    grid = network("grid", PDNet(1, 2, 1, 2), RandomMask(2, 0.2))
+    spokes = network("spokes", NCPDNet(1, 1, 2), RadialTrajectory(3))
+    result = evaluate([load_preset("zero-filled"), grid, spokes], [volume[0]], tmp_path / "results")
+    accelerations = {row.model: row.acceleration for row in result.rows}
+    assert accelerations["zero-filled"] == accelerations["grid"] != accelerations["spokes"]
+    table = (tmp_path / "results" / "table.md").read_text()
+    assert "Sampling for zero-filled, grid" in table and "Sampling for spokes" in table
+    assert len(write_figures(tmp_path / "results", result)) == 1
+
+
+@pytest.mark.parametrize(
+    "sampling, found", [(RandomMask(2, 0.2), "a mask"), (Radial3DTrajectory(2), "a trajectory of 3 dimensions")]
+)
+def test_another_sampling_than_a_network_takes_is_a_failure(tmp_path, volume, sampling, found):
+    result = evaluate([network("net", NCPDNet(1, 1, 2))], [volume[0]], tmp_path / "results", sampling=sampling)
+    expected = f"net needs k-space that was sampled with a trajectory of 2 dimensions, this was with {found}"
+    assert expected in result.failures[0].reason
 
 
 def test_scans_are_reconstructed_along_a_trajectory(tmp_path, volume):
@@ -66,6 +103,5 @@ def test_measured_files_are_reconstructed_as_they_are(tmp_path, volume):
     assert "as measured" in reconstruct_file(adjoint(), tmp_path / "scan.h5", tmp_path / "out.h5")
     with h5py.File(tmp_path / "out.h5") as file:
         assert np.corrcoef(file["reconstruction"][0].ravel(), image.ravel())[0, 1] > 0.85
-    cartesian = SimpleNamespace(name="c", model=ZeroFilled(), scaling=ConstantScaling(), sampling=None, metadata={})
     with pytest.raises(DataError, match="scan.h5: c needs k-space that was sampled with a mask"):
-        reconstruct_file(cartesian, tmp_path / "scan.h5", tmp_path / "out.h5")
+        reconstruct_file(network("c", PDNet(1, 2, 1, 2)), tmp_path / "scan.h5", tmp_path / "out.h5")
