@@ -194,7 +194,7 @@ LEARNED = {
     "refined_maps": (refined_maps, {"num_filters": 3}),
     "data_consistent": (data_consistent, {"num_filters": 3}),
 }
-MODELS = {**LEARNED, "zero_filled": (ZeroFilled, {}), "cg_sense": (CGSENSE, {"num_steps": 3})}
+MODELS = {**LEARNED, "zero_filled": (ZeroFilled, {}), "cg_sense": (CGSENSE, {"num_steps": 2, "weight": 0.1})}
 
 
 def create(name, **options):
