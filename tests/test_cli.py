@@ -1,6 +1,7 @@
 import csv
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import nibabel
@@ -9,7 +10,8 @@ import pytest
 from zoo import LEARNED, create
 
 from mri_zoo import cli
-from mri_zoo.data import PercentileScaling
+from mri_zoo.cli import _chosen_sampling
+from mri_zoo.data import PercentileScaling, RadialTrajectory, RandomMask, SpiralTrajectory
 from mri_zoo.data.fourier import fft2c, ifft2c, root_sum_of_squares
 from mri_zoo.presets.importers import SOURCES
 from mri_zoo.presets.registry import load_preset, save_preset
@@ -150,6 +152,15 @@ def test_one_command_judges_every_model(run, tmp_path, request, data):
         rows = list(csv.DictReader(file))
     assert [row["model"] for row in rows] == ["zero-filled", *names] * (len(rows) // (1 + len(names)))
     assert all(np.isfinite(float(row["psnr"])) for row in rows)
+
+
+def test_one_acceleration_for_masks_and_trajectories_is_refused():
+    presets = [SimpleNamespace(sampling=sampling) for sampling in (None, RandomMask(4), RadialTrajectory(4))]
+    with pytest.raises(ValueError, match="trained with masks and trajectories"):
+        _chosen_sampling(presets, None, 8, None)
+    assert _chosen_sampling(presets, None, None, None) is None
+    assert _chosen_sampling(presets, "spiral", 8, None) == SpiralTrajectory(8)
+    assert _chosen_sampling(presets[::2], None, 8, None) == RadialTrajectory(8)
 
 
 def test_evaluate_simulates_coils_of_magnitude_volumes(run, tmp_path):
