@@ -51,7 +51,7 @@ def import_checkpoint(path, source, architecture, config=None):
     if missing:
         names = ", ".join(f"`{name}`" for name in missing)
         raise ValueError(
-            f"{path} does not tell {names}: give it in `config` ({wanted} becomes a {foreign.model.__name__})."
+            f"{path} does not tell {names}: give it in `config`; the arguments of {foreign.model.__name__} tell what."
         )
     extension = {name: config.pop(name) for name in foreign.extension if name in config}
     defaults = foreign.model().get_config()
