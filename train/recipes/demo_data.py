@@ -10,7 +10,7 @@ SIZES = [(96, 96), (112, 96), (128, 96), (96, 112), (112, 112), (128, 128), (160
 VALIDATION_SUBJECT = "patient20"  # of the volumes; no slice of this subject is trained on
 DRAWN_BRAINS = {"train": range(48), "validation": range(1000, 1004)}
 DRAWN_VOLUMES = {"train": range(16), "validation": range(1000, 1002)}
-VOLUME_SIZE = (64, 64)  # of their slices, with which the voxels of the real volumes (3 to 4 mm) are nearly cubes
+VOLUME_SIZE = (40, 40)  # of their slices; small, so that a training of minutes sees many
 ACQUISITIONS = 3  # of each real volume, with different matrix sizes, phases and coils
 
 CARD = {
@@ -31,6 +31,7 @@ SINGLE_COIL_LIMITS = (
     "For k-space that was made of magnitude images, not for raw k-space of one coil: that has a phase, which this "
     "network never saw (the quality on raw scans below tells). "
 )
+SHORT_TRAINING = "Trained for a few hundred steps; more make it better. "
 
 
 def sources(root, split, num_coils):
@@ -50,7 +51,7 @@ def sources(root, split, num_coils):
 def small_volumes(root, split):
     """The volumes of a split as a three-dimensional acquisition sees them: small, by one coil, without phase."""
     real = [SimulatedAcquisition(volume, 1, VOLUME_SIZE, phase=False) for volume in real_volumes(root, split)]
-    return real + [DrawnContrastVolume(seed, size=VOLUME_SIZE) for seed in DRAWN_VOLUMES[split]]
+    return real + [DrawnContrastVolume(seed, 24, VOLUME_SIZE) for seed in DRAWN_VOLUMES[split]]
 
 
 def real_volumes(root, split):

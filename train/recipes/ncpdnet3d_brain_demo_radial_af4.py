@@ -1,6 +1,6 @@
 """NC-PDNet in three dimensions on small single-coil brain volumes, radial trajectories, acceleration 4."""
 
-from demo_data import CARD, SINGLE_COIL_LIMITS, small_volumes
+from demo_data import CARD, SHORT_TRAINING, small_volumes
 
 from mri_zoo.data import PercentileScaling, Radial3DTrajectory
 from mri_zoo.models import NCPDNet
@@ -22,10 +22,10 @@ recipe = {
     "scaling": PercentileScaling(),
     "learning_rate": 1e-3,
     "schedule": "cosine",
-    "epochs": 10,
+    "epochs": 6,
     "card": {
         **CARD,
         "summary": "NC-PDNet in 3-D for single-coil brains, radial trajectories at acceleration 4",
-        "limits": SINGLE_COIL_LIMITS + CARD["limits"],
+        "limits": "For k-space that was made of magnitude images, without phase. " + SHORT_TRAINING + CARD["limits"],
     },
 }

@@ -2,7 +2,7 @@
 
 import functools
 
-from demo_data import CARD, sources
+from demo_data import CARD, SHORT_TRAINING, sources
 
 from mri_zoo.data import PercentileScaling, RadialTrajectory
 from mri_zoo.models import NCPDNet
@@ -18,6 +18,10 @@ recipe = {
     "validation_options": {"inner_slices": 4},
     "learning_rate": 1e-3,
     "schedule": "cosine",
-    "epochs": 14,
-    "card": {"summary": "NC-PDNet for brains with 8 coils, radial trajectories at acceleration 4", **CARD},
+    "epochs": 4,
+    "card": {
+        **CARD,
+        "summary": "NC-PDNet for brains with 8 coils, radial trajectories at acceleration 4",
+        "limits": SHORT_TRAINING + CARD["limits"],
+    },
 }
