@@ -10,7 +10,6 @@ from mri_zoo.presets import load_preset
         ("pdnet-brain-demo-af4", "single-coil", 1),
         ("unet-brain-demo-multicoil-af4", "8-coil", 8),
         ("ncpdnet-brain-demo-radial-af4", "8-coil-trajectories", 8),
-        ("ncpdnet3d-brain-demo-radial-af4", "3-D-trajectories", 1),
     ],
 )
 def test_models_are_shown_with_the_data_that_they_are_for(name, title, coils):

@@ -22,7 +22,7 @@ recipe = {
     "scaling": PercentileScaling(),
     "learning_rate": 1e-3,
     "schedule": "cosine",
-    "epochs": 6,
+    "epochs": 45,
     "card": {
         **CARD,
         "summary": "NC-PDNet in 3-D for single-coil brains, radial trajectories at acceleration 4",

@@ -18,7 +18,7 @@ recipe = {
     "validation_options": {"inner_slices": 4},
     "learning_rate": 1e-3,
     "schedule": "cosine",
-    "epochs": 4,
+    "epochs": 14,
     "card": {
         **CARD,
         "summary": "NC-PDNet for brains with 8 coils, radial trajectories at acceleration 4",
