@@ -20,16 +20,16 @@ ROOT = Path(__file__).parent.parent
 TRAINED = ("unet", "pdnet", "samples")
 
 
-def create_all():
-    """Name and model: all of the zoo, and one of non-Cartesian samples."""
-    from zoo import MODELS, create
+def create_model(name):
+    """A model of the zoo, or "samples" for one of non-Cartesian samples."""
+    from zoo import create
 
     from mri_zoo.models import NCPDNet
     from mri_zoo.physics.noncartesian import NonCartesian
 
-    for name in MODELS:
-        yield name, create(name)
-    yield "samples", NCPDNet(2, 2, 4, physics=NonCartesian((15, 13), center_fraction=0.4))
+    if name == "samples":
+        return NCPDNet(2, 2, 4, physics=NonCartesian((15, 13), center_fraction=0.4))
+    return create(name)
 
 
 def load_batch(folder, name="pdnet"):
@@ -39,13 +39,14 @@ def load_batch(folder, name="pdnet"):
 
 
 def run_without_tensorflow(folder):
-    """Every model forward; of some three training steps and a reload; with `import tensorflow` an error."""
+    """Each recorded model forward; of some three training steps and a reload; with `import tensorflow` an error."""
     sys.meta_path[:] = [WithoutTensorFlow if finder is PathFinder else finder for finder in sys.meta_path]
     import keras
 
     results = {"backend": keras.backend.backend()}
-    for name, model in create_all():
-        batch, target = load_batch(folder, name)
+    for path in sorted(folder.glob("*.weights.h5")):
+        name = path.name.removesuffix(".weights.h5")
+        model, (batch, target) = create_model(name), load_batch(folder, name)
         model.load_weights(folder / f"{name}.weights.h5")
         np.save(folder / f"{name}.npy", model.predict(batch, verbose=0))
         if name not in TRAINED:
@@ -94,19 +95,20 @@ def run_on_two_devices(folder):
     (folder / "results.json").write_text(json.dumps(results))
 
 
-@pytest.fixture(scope="module")
-def recorded(tmp_path_factory):
-    """Folder with weights, batches and the images of TensorFlow, which this process runs."""
+@pytest.fixture(scope="module", params=[TRAINED])
+def recorded(request, tmp_path_factory):
+    """Folder with weights, batches and the images of TensorFlow, which this process runs, of the named models."""
     import keras
     from helpers import acquire, acquire_noncartesian
+    from zoo import MODELS
 
     folder, rng = tmp_path_factory.mktemp("tensorflow"), np.random.default_rng(0)
     keras.utils.set_random_seed(0)
     for file, acquired in (("batch", acquire), ("samples", acquire_noncartesian)):
         batch, image = acquired(rng, coils=3, batch_size=4)
         np.savez(folder / f"{file}.npz", **batch, target=np.abs(image)[:, 1:, 1:12])
-    for name, model in create_all():
-        batch, _ = load_batch(folder, name)
+    for name in request.param or [*MODELS, "samples"]:
+        model, (batch, _) = create_model(name), load_batch(folder, name)
         np.save(folder / f"{name}.npy", model(batch))
         model.save_weights(folder / f"{name}.weights.h5")
     return folder
@@ -130,6 +132,7 @@ def run(program, recorded, tmp_path, **environment):
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
+@pytest.mark.parametrize("recorded", [TRAINED, pytest.param(None, marks=pytest.mark.slow, id="every")], indirect=True)
 def test_other_backends_need_no_tensorflow_and_give_its_numbers(recorded, tmp_path, backend):
     from zoo import deviation
 
@@ -140,8 +143,8 @@ def test_other_backends_need_no_tensorflow_and_give_its_numbers(recorded, tmp_pa
     results = run("run_without_tensorflow", recorded, tmp_path, **environment)
     assert results["backend"] == backend
     assert not results["tensorflow_was_imported"]
-    for name, _ in create_all():
-        assert deviation(name, np.load(tmp_path / f"{name}.npy"), np.load(recorded / f"{name}.npy")) < 1e-4, name
+    for path in recorded.glob("*.npy"):
+        assert deviation(path.stem, np.load(tmp_path / path.name), np.load(path)) < 1e-4, path.stem
     for name in TRAINED:
         losses = results[name]["losses"]
         assert losses[0] > losses[1] > losses[2]

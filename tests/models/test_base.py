@@ -63,7 +63,7 @@ def test_predict_returns_the_complex_image(rng, name):
     assert deviation(name, model({key: value[1:] for key, value in batch.items()})[0], image[1]) < 1e-5
 
 
-@pytest.mark.parametrize("name", MODELS_AND_SLOW_VARIANTS)
+@pytest.mark.parametrize("name", TRAINED_MOSTLY_SLOW)
 def test_sizes_and_coil_counts_vary_without_retracing(rng, name):
     model = create(name)
     model.build()
