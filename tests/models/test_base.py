@@ -51,7 +51,7 @@ def traces(model):
     return calls
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", MODELS_AND_SLOW_VARIANTS)
 def test_predict_returns_the_complex_image(rng, name):
     model = create(name)
     batch, _ = acquire(rng, coils=3, maps=True)
@@ -91,7 +91,7 @@ class NotCentred(Cartesian):
         return self.coil_adjoint(self.coil_forward(coil_images, batch), batch)
 
 
-@pytest.mark.parametrize("name", MODELS_AND_SLOW_VARIANTS)
+@pytest.mark.parametrize("name", TRAINED_MOSTLY_SLOW)
 def test_alternating_signs_equal_transforms_that_are_not_centred(rng, name):
     row, column = np.ogrid[:14, :12]  # for which the two signs differ
     signs = (1 - 2 * ((row + column) % 2)).astype("complex64")
@@ -120,7 +120,7 @@ def test_evaluate_judges_the_cropped_magnitude(rng, name):
     assert squared == pytest.approx(np.mean(difference**2), rel=1e-5)
 
 
-@pytest.mark.parametrize("name", LEARNED)
+@pytest.mark.parametrize("name", [model for model in MODELS_AND_SLOW_VARIANTS if model.values[0] in LEARNED])
 def test_every_weight_has_a_finite_gradient(rng, name):
     model = create(name)
     batch, image = acquire(rng, coils=2, maps=True)

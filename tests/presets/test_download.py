@@ -140,7 +140,16 @@ def layouts():
     return list({(entry["source"], entry["architecture"]): name for name, entry in entries}.values())
 
 
-@pytest.mark.parametrize("name", layouts())
+QUICK = ("CascadeNet", "PDNet", "NCPDNet", "FastMRIUNet", "LPDNet", "UNet")  # of every source and kind of file
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (published.find_published(name)["architecture"] not in QUICK))
+        for name in layouts()
+    ],
+)
 def test_every_layout_becomes_a_preset(site, reference, tmp_path, monkeypatch, name):
     entry = published.find_published(name)
     source, architecture = entry["source"], entry["architecture"]

@@ -81,6 +81,7 @@ def test_prepared_batches_are_those_of_the_pipeline(tmp_path):
     assert all(np.all(np.isfinite(a)) for a in arrays(tmp_path / "prepared" / "last.weights.h5").values())
 
 
+@pytest.mark.slow
 def test_seeds_are_compared_and_finished_trainings_kept(tmp_path):
     recipe = load_recipe(RECIPE.with_name("tiny_recipe.py"), ["epochs=1"])
     other = {**recipe, "name": "other", "learning_rate": 0.001}
@@ -115,6 +116,7 @@ def test_bad_recipes_are_refused(tmp_path):
     assert recipe["datasets"]["target"]["split"].ratio == 0.4 and recipe["datasets"]["target"]["repeats"] == 10
 
 
+@pytest.mark.slow
 def test_published_recipes_differ_in_what_their_names_say():
     recipes = {path.stem: load_recipe(path) for path in PUBLISHED}
     assert len(recipes) == 21 and len({recipe["name"] for recipe in recipes.values()}) == 21
