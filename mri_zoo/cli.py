@@ -126,6 +126,9 @@ def reconstruct(
         typer.Option(help="Dataset of magnitude images in an HDF5 file without k-space; its first by default."),
     ] = None,
     coils: Coils = 1,
+    center_echo: Annotated[
+        bool, typer.Option("--center-echo", help="Take a linear phase off a scan along a trajectory.")
+    ] = False,
 ):
     """Reconstruct one scan: fastMRI or trajectory HDF5, ISMRMRD, BART .cfl, NIfTI.
 
@@ -138,7 +141,7 @@ def reconstruct(
     preset = _presets([model])[0]
     chosen = _chosen_sampling([preset], sampling, acceleration, center_fraction)
     with _bar() as progress:
-        line = reconstruct_file(preset, file, output, chosen, images, coils, progress)
+        line = reconstruct_file(preset, file, output, chosen, images, coils, center_echo, progress)
     console.print(line, highlight=False, soft_wrap=True)
 
 

@@ -26,6 +26,7 @@ _HOMES = {
         "SpiralTrajectory",
         "as_trajectory",
     ),
+    "noncartesian": ("CenteredEcho",),
     "splits": ("FullTarget", "GaussianSplit", "UniformSplit"),
     "gridding": ("grid_linearly",),
     "preparation": ("ConstantScaling", "KSpacePercentileScaling", "PercentileScaling"),

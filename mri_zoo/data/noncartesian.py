@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from mri_zoo.data.fourier import center_crop, ifft2c
+from mri_zoo.data.volume import DataError
 from mri_zoo.physics.density import pipe_density
 from mri_zoo.physics.nufft import check_density, check_trajectory, normal_kernel, nufft, nufft_adjoint
 
@@ -177,3 +178,35 @@ def _centred(images, size, target_size):
         padding[axis] = max(first, 0), want - max(first, 0) - images.shape[axis]
         images = np.pad(images, padding)
     return images
+
+
+class CenteredEcho:
+    """A `VolumeSource` of a scan along a trajectory that puts the strongest signal into the centre of k-space.
+
+    A shim or the receiver leave a linear phase in an image, which moves the echo away from the centre, where coil maps
+    are calibrated and networks expect it. Shifting the trajectory takes the linear phase off the image and leaves its
+    magnitude as it is: image and k-space are periodic, so a sample that leaves at one edge comes in at the other.
+
+    Args:
+        source: the scan, for example a `TrajectoryFile`. Its slice in the middle tells where the echo is.
+
+    Raises:
+        DataError: if the scan was measured on the Cartesian grid, or its middle slice is empty.
+    """
+
+    def __init__(self, source):
+        info = source.info
+        if info.trajectory is None:
+            raise DataError(f"{info.name}: was measured on the Cartesian grid; expected a trajectory.")
+        energy = np.sum(np.abs(source.read([info.num_slices // 2]).kspace[0]) ** 2, axis=0, dtype=np.float64)
+        if not energy.any():
+            raise DataError(f"{info.name}: slice {info.num_slices // 2} is empty; expected an echo.")
+        # Squared, so that the many weak samples far out do not count; on the circle, as k-space is periodic.
+        echo = np.angle((energy / energy.max()) ** 2 @ np.exp(1j * info.trajectory))
+        trajectory = np.mod(info.trajectory - echo + np.pi, 2 * np.pi) - np.pi
+        self.info = dataclasses.replace(info, trajectory=trajectory.astype(np.float32))
+        self._source = source
+
+    def read(self, slices=None):
+        """The slices with these indices (all by default), in the order asked for."""
+        return dataclasses.replace(self._source.read(slices), info=self.info)

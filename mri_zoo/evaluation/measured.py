@@ -6,6 +6,7 @@ import h5py
 import numpy as np
 
 from mri_zoo.data.files import open_volume
+from mri_zoo.data.noncartesian import CenteredEcho
 from mri_zoo.data.preparation import PercentileScaling, draw_sampling
 from mri_zoo.data.volume import DataError, Volume
 from mri_zoo.evaluation.harness import evaluate
@@ -18,6 +19,8 @@ from mri_zoo.presets.registry import BASELINE, Preset, load_preset
 class SomeShots:
     """Every n-th shot of a measured scan in HDF5, whose reference is CG-SENSE of all its shots.
 
+    The echo is put into the centre of k-space.
+
     Args:
         path: see `TrajectoryFile`.
         every: n.
@@ -27,9 +30,7 @@ class SomeShots:
     """
 
     def __init__(self, path, every=2):
-        source = open_volume(path)
-        if source.info.trajectory is None:
-            raise DataError(f"{path}: was measured on the Cartesian grid; expected a trajectory.")
+        source = CenteredEcho(open_volume(path))
         with h5py.File(path) as file:
             self._shots = file["trajectory"].shape[0]
         if not 1 <= every <= self._shots:

@@ -11,7 +11,7 @@ import nibabel
 import numpy as np
 
 from mri_zoo.data.files import ImageFile, MagnitudeFile, NIfTIFile, image_datasets, open_volume
-from mri_zoo.data.noncartesian import Encoding
+from mri_zoo.data.noncartesian import CenteredEcho, Encoding
 from mri_zoo.data.preparation import draw_sampling
 from mri_zoo.data.sampling import effective_acceleration, seed_from_name
 from mri_zoo.data.simulate import SimulatedAcquisition
@@ -21,7 +21,7 @@ from mri_zoo.evaluation.reconstruction import reconstruct
 FORMATS = (".h5", ".nii", ".nii.gz", ".png")
 
 
-def reconstruct_file(preset, path, output, sampling=None, images=None, num_coils=1, progress=None):
+def reconstruct_file(preset, path, output, sampling=None, images=None, num_coils=1, center_echo=False, progress=None):
     """Reconstruct a scan slice by slice and write its magnitude, in the scan's units.
 
     An undersampled scan, which has a trajectory, a `mask` or empty k-space lines between sampled ones, is reconstructed
@@ -36,6 +36,8 @@ def reconstruct_file(preset, path, output, sampling=None, images=None, num_coils
             none for `zero-filled`.
         images: dataset of magnitude images, for an HDF5 file that has no k-space; its first one by default.
         num_coils: coils to simulate, for scans that are magnitude images.
+        center_echo: put the strongest signal into the centre of k-space, see `CenteredEcho`; for scans along a
+            trajectory.
         progress: called as ``progress(done, total, text)``.
 
     Returns:
@@ -58,6 +60,7 @@ def reconstruct_file(preset, path, output, sampling=None, images=None, num_coils
             if source.info.num_coils > 1:
                 raise ValueError(f"{path}: has {source.info.num_coils} coils of its own, cannot simulate {num_coils}.")
             source = SimulatedAcquisition(source, num_coils)
+        source = CenteredEcho(source) if center_echo else source
         info = source.info
         # Magnitude images are not read only to find that their Fourier transform has no gaps.
         sampled, done = None if isinstance(scan, MagnitudeFile) else _sampling(source), "as measured"

@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 
 from mri_zoo.data.demo import HeldOutBrain
+from mri_zoo.data.files import open_volume
 from mri_zoo.data.fourier import ifft2c
-from mri_zoo.data.noncartesian import make_encoding
+from mri_zoo.data.noncartesian import CenteredEcho, Encoding, make_encoding
 from mri_zoo.data.trajectories import RadialTrajectory
 from mri_zoo.data.volume import DataError
 from mri_zoo.evaluation.measured import SomeShots, cg_sense, evaluate_measured
@@ -29,9 +30,41 @@ def scan(tmp_path):
 def test_every_third_shot_is_taken(scan):
     path, shots = scan
     source = SomeShots(path, 3)
-    np.testing.assert_allclose(source.info.trajectory, shots[::3].reshape(-1, 2), atol=1e-6)
+    whole = CenteredEcho(open_volume(path)).info.trajectory.reshape(shots.shape)
+    np.testing.assert_array_equal(source.info.trajectory, whole[::3].reshape(-1, 2))
     with h5py.File(path) as file:
         np.testing.assert_array_equal(source.read().kspace[0], file["kspace"][:, ::3].reshape(4, -1))
+
+
+def test_a_linear_phase_is_taken_off_the_image(scan):
+    """The scan of an image whose phase turns by (0.4, -0.7) radians from pixel to pixel."""
+    path, shots = scan
+    turned = np.mod(shots + np.array([0.4, -0.7]) + np.pi, 2 * np.pi) - np.pi
+    with h5py.File(path, "a") as file:
+        kspace = file["kspace"][()].reshape(4, -1)
+        file["trajectory"][...] = turned[..., ::-1]
+    plain, centered = open_volume(path), CenteredEcho(open_volume(path))
+    shift = np.angle(np.exp(1j * (plain.info.trajectory - centered.info.trajectory)))
+    # The echo itself is as far from the centre as the simulated phase and coils move it: less than two samples of 96.
+    np.testing.assert_allclose(shift, np.broadcast_to([0.4, -0.7], shift.shape), atol=2 * 2 * np.pi / 96)
+    assert np.ptp(shift, axis=0).max() < 1e-5 and np.abs(centered.info.trajectory).max() <= np.float32(np.pi)
+    magnitudes = [
+        np.abs(Encoding((96, 96), info.trajectory, np.ones(len(kspace[0]), "float32")).adjoint(kspace))
+        for info in (plain.info, centered.info)
+    ]
+    np.testing.assert_allclose(*magnitudes, atol=1e-4 * magnitudes[0].max())
+
+
+def test_a_scan_without_an_echo_is_refused(scan):
+    with h5py.File(scan[0], "a") as file:
+        file["kspace"][...] = 0
+    with pytest.raises(DataError, match="slice 0 is empty; expected an echo"):
+        CenteredEcho(open_volume(scan[0]))
+
+
+def test_a_cartesian_scan_has_no_trajectory_to_shift():
+    with pytest.raises(DataError, match="was measured on the Cartesian grid"):
+        CenteredEcho(HeldOutBrain(4))
 
 
 def test_with_all_shots_cg_sense_is_the_reference(scan, tmp_path):
