@@ -64,7 +64,7 @@ def test_links_lead_to_files(page):
 @pytest.mark.parametrize("exit_code", [0, 3])
 def test_ci_runs_the_test_command_of_the_readme(tmp_path, exit_code):
     """With programs in place of Python, pip and pytest that only tell how they were called."""
-    (command,) = [line for line in (ROOT / "README.md").read_text().splitlines() if line.endswith("&& pytest")]
+    (command,) = [line for line in (ROOT / "README.md").read_text().splitlines() if "&& pytest" in line]
     programs, log = tmp_path / "programs", tmp_path / "log"
     programs.mkdir()
     scripts = {"python3": 'mkdir -p "$3/bin"; echo "echo activate >> $LOG" > "$3/bin/activate"', "pip": ""}
