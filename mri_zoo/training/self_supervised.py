@@ -150,12 +150,13 @@ def step_weights(number):
 
 
 def _check_shapes(batch):
-    shapes = [tuple(batch[key].shape) for key in ("kspace", "target_kspace")]
-    if any(None not in sizes and sizes[0] != sizes[1] for sizes in zip(*shapes, strict=True)):
-        raise ValueError(
-            f"Input and target must have the same coils and size, got `kspace` of shape {shapes[0]} and "
-            f"`target_kspace` of shape {shapes[1]}."
-        )
+    for key in ("target_kspace", "sensitivity_maps"):
+        shapes = [tuple(batch[name].shape) for name in ("kspace", key) if name in batch]
+        if any(None not in sizes and len(set(sizes)) > 1 for sizes in zip(*shapes, strict=True)):
+            raise ValueError(
+                f"All of a batch must have the same coils and size, got `kspace` of shape {shapes[0]} and `{key}` of "
+                f"shape {shapes[1]}."
+            )
 
 
 class _Value(keras.losses.Loss):

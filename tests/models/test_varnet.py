@@ -6,6 +6,7 @@ from mri_zoo import import_checkpoint
 from mri_zoo.data.fourier import ifft2c
 from mri_zoo.layers.convnet import ComplexNet
 from mri_zoo.models import VarNet
+from mri_zoo.presets.importers.checkpoint import Checkpoint
 
 SMALL = {"num_cascades": 2, "num_filters": 3, "num_pools": 2, "sensitivity_filters": 2, "sensitivity_pools": 2}
 
@@ -90,3 +91,26 @@ def test_equals_endtoendvarnet_of_direct(reference):
     assert model.count_params() == 141_159
     for batch, outputs in direct_batches(folder / "io.npz"):
         assert relative_error(np.abs(model(batch)), outputs["output_image_rss"]) < 1e-5
+
+
+def test_a_training_checkpoint_of_direct_has_a_network_for_the_maps_too(reference, tmp_path):
+    """Two recordings put together; the maps' network sees those of the batch."""
+    torch = pytest.importorskip("torch")
+    folder = reference / "pytorch"
+    files = {
+        "model": folder / "direct_e2evarnet" / "checkpoint.pt",
+        "sensitivity_model": folder / "direct_sensitivity_estimator" / "checkpoint.safetensors",
+    }
+    networks = {
+        key: {name: torch.from_numpy(array.copy()) for name, array in Checkpoint(path).arrays.items()}
+        for key, path in files.items()
+    }
+    torch.save({**networks, "optimizer": {"state": {}}, "__version__": "2.1.0"}, tmp_path / "model_3.pt")
+    model = import_checkpoint(tmp_path / "model_3.pt", "direct", "E2EVarNet")
+    alone = import_checkpoint(files["model"], "direct", "VarNet")
+    maps = import_checkpoint(files["sensitivity_model"], "direct", "RefinedMaps")
+    assert model.count_params() == alone.count_params() + maps.count_params()
+    *_, (batch, outputs) = direct_batches(folder / "direct_e2evarnet" / "io.npz")
+    expected = alone({**batch, "sensitivity_maps": maps.sensitivity_maps(batch)})
+    assert relative_error(model(batch), expected) < 1e-6
+    assert relative_error(np.abs(model(batch)), outputs["output_image_rss"]) > 1e-2

@@ -51,16 +51,13 @@ def recorded_batch(folder, partitioned):
 
 def unet_network(reference, consistent):
     folder = reference / "pytorch" / "direct_jssl_engine_unet"
-    network = import_checkpoint(
-        folder / "checkpoint.safetensors", "direct", "UNet", {"residual": False, "combine_coils": True}
-    )
-    return folder, DataConsistent(network) if consistent else network
+    arguments = {"residual": False, "combine_coils": True, "data_consistent": consistent}
+    return folder, import_checkpoint(folder / "checkpoint.safetensors", "direct", "UNet", arguments)
 
 
 def vsharp_network(reference, consistent):
     folder = reference / "pytorch" / "direct_jssl_engine_vsharp"
-    network = import_checkpoint(folder / "model_7.pt", "direct", "VSHARP")
-    return folder, DataConsistent(network) if consistent else network
+    return folder, import_checkpoint(folder / "model_7.pt", "direct", "VSHARP", {"data_consistent": consistent})
 
 
 CASES = [
@@ -108,6 +105,18 @@ def test_losses_and_gradients_equal_those_of_direct(reference, make, path, parti
         alike = [gradient.squeeze() for gradient in gradients if gradient.squeeze().shape == expected.shape]
         assert min(relative_error(gradient, expected) for gradient in alike) < 3e-3
     assert recorded
+
+
+@pytest.mark.parametrize("make, engine", [(vsharp_network, "ssl"), (unet_network, "jssl")])
+def test_images_that_keep_their_samples_equal_those_of_direct(reference, make, engine):
+    """Equation 16, as an argument of the importer."""
+    folder, model = make(reference, True)
+    assert isinstance(model, DataConsistent)
+    with np.load(folder / "io.npz") as io:
+        batch = {"kspace": io["masked_kspace"], "mask": io["sampling_mask"][..., 0].astype("float32")}
+        batch["sensitivity_maps"] = io["sensitivity_map"]
+        assert relative_error(np.abs(model(batch)), io[f"{engine}_eval_output_image"]) < 1e-5
+        assert relative_error(np.abs(model.model(batch)), io[f"{engine}_eval_output_image"]) > 1e-2
 
 
 def partition(rng, coils=1, self_supervised=(1, 1), maps=False):
@@ -235,6 +244,8 @@ def test_what_cannot_be_trained_so_is_refused(rng):
     with pytest.raises(ValueError, match="needs `target_kspace` in the batch.* The batch has kspace, mask"):
         model.fit(batch, np.abs(image), verbose=0)
     assert model.evaluate(batch, np.abs(image), verbose=0) > 0  # validation is by the image
-    batch, _ = partition(rng, 3)
-    with pytest.raises(ValueError, match=r"same coils and size, got `kspace` of shape \(2, 3, 15, 13\) and"):
-        model({**batch, "target_kspace": batch["target_kspace"][:, :2]})
+    batch, _ = partition(rng, 3, maps=True)
+    for key in ("target_kspace", "sensitivity_maps"):
+        message = rf"same coils and size, got `kspace` of shape \(2, 3, 15, 13\) and `{key}` of shape \(2, 2, 15, 13\)"
+        with pytest.raises(ValueError, match=message):
+            model({**batch, key: batch[key][:, :2]})

@@ -30,8 +30,9 @@ def import_checkpoint(path, source, architecture, config=None):
         architecture: which of its networks, one of the keys of ``SOURCES[source]``; the class of the model is not
             always called so. fastMRI's E2E-VarNet and DIRECT's may also be called ``"E2EVarNet"``.
         config: constructor arguments of the model, as a dict or the path of a JSON file. What the shapes of the arrays
-            tell need not be given; nor need arguments that keep their defaults. DIRECT's checkpoints with a network for
-            the sensitivity maps also take the `sigma` of `RefinedMaps`.
+            tell need not be given; nor need arguments that keep their defaults. DIRECT's checkpoints also take
+            `data_consistent`, by which the samples are put back into the image, as the authors of JSSL do after
+            self-supervised training; those with a network for the sensitivity maps take the `sigma` of `RefinedMaps`.
 
     Returns:
         The built `ReconstructionModel`.

@@ -10,6 +10,7 @@ from mri_zoo.layers.sensitivity import SensitivityRefiner
 from mri_zoo.models import (
     VSHARP,
     VSHARP3D,
+    DataConsistent,
     DirectKIKINet,
     DirectUNet,
     LPDNet,
@@ -25,7 +26,7 @@ from mri_zoo.presets.importers.direct_networks import count, network_weights, re
 IN_TRAINING = ("optimizer", "lr_scheduler", "scaler")  # what else a training checkpoint holds
 MAPS = "sensitivity_model."
 SCALING = KSpacePercentileScaling(99.0)  # of all its published trainings
-EXTENSION = ("sigma",)  # of RefinedMaps
+OF_MAPS = ("sigma",)  # arguments of RefinedMaps
 
 
 def _select(arrays):
@@ -214,14 +215,14 @@ def _vsharp_weights(model, checkpoint):
         yield from slope(model.initializer.outputs[0].activation, checkpoint, "initializer.activation")
 
 
-def _extend(model, checkpoint, **options):
-    """With the network that refines the sensitivity maps, where the checkpoint has one."""
+def _extend(model, checkpoint, data_consistent=False, **options):
+    """With the network of the sensitivity maps, where the checkpoint has one, and the samples put back if asked to."""
     if any(name.startswith(MAPS) for name in checkpoint.arrays):
         refiner = SensitivityRefiner(ComplexNet(recognise(checkpoint, MAPS), residual=False))
-        return RefinedMaps(model, refiner, **options)
-    if options:
+        model = RefinedMaps(model, refiner, **options)
+    elif options:
         raise DataError(f"{checkpoint.path}: has no network `{MAPS}` for the sensitivity maps; then there is no sigma.")
-    return model
+    return DataConsistent(model) if data_consistent else model
 
 
 def _maps_weights(model, checkpoint):
@@ -230,12 +231,14 @@ def _maps_weights(model, checkpoint):
 
 def _architecture(model, infer, weights, *asks):
     def all_weights(model, checkpoint):
+        if isinstance(model, DataConsistent):
+            model = model.model
         if isinstance(model, RefinedMaps):
             yield from _maps_weights(model, checkpoint)
             model = model.model
         yield from weights(model, checkpoint)
 
-    return Architecture(model, infer, all_weights, asks, SCALING, _select, _extend, EXTENSION)
+    return Architecture(model, infer, all_weights, asks, SCALING, _select, _extend, (*OF_MAPS, "data_consistent"))
 
 
 ARCHITECTURES = {
@@ -243,7 +246,7 @@ ARCHITECTURES = {
     "LPDNet": _architecture(LPDNet, _lpdnet_arguments, _lpdnet_weights),
     "MoDL": _architecture(MoDL, _conjgradnet_arguments, _conjgradnet_weights, "num_steps", "start"),
     "RecurrentVarNet": _architecture(RecurrentVarNet, _recurrent_arguments, _recurrent_weights, "num_iterations"),
-    "RefinedMaps": Architecture(ZeroFilled, lambda _: {}, _maps_weights, (), SCALING, _select_maps, _extend, EXTENSION),
+    "RefinedMaps": Architecture(ZeroFilled, lambda _: {}, _maps_weights, (), SCALING, _select_maps, _extend, OF_MAPS),
     "UNet": _architecture(DirectUNet, _unet_arguments, _unet_weights, "residual", "combine_coils"),
     "VarNet": _architecture(VarNet, _varnet_arguments, _varnet_weights),
     "VSHARP": _architecture(VSHARP, _vsharp_arguments, _vsharp_weights, "initializer_activation"),
