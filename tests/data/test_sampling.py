@@ -38,6 +38,32 @@ def test_masks_equal_those_of_fastmri(reference):
         np.testing.assert_array_equal(drawn[0], expected[: record["width"]], err_msg=str(record))
 
 
+# Of the recorded mask functions of DIRECT, those that the zoo has.
+OF_DIRECT = {
+    "FastMRIRandom": sampling.RandomMask,
+    "CartesianRandom": sampling.RandomMask,
+    "FastMRIEquispaced": sampling.EquispacedFractionMask,
+    "CartesianEquispaced": sampling.EquispacedFractionMask,
+    "FastMRIMagic": sampling.MagicFractionMask,
+    "CartesianMagic": sampling.MagicFractionMask,
+}
+
+
+def test_masks_equal_those_of_direct(reference):
+    recording = np.load(reference / "pytorch" / "numeric" / "direct_masks.npz")
+    records = json.loads(recording["records"].item())
+    assert len(records) == 72 and {record["func"] for record in records} == set(OF_DIRECT)
+    for record, expected in zip(records, recording["masks"], strict=True):
+        height, width = record["size"]
+        # The functions called Cartesian take a number of lines.
+        fractions = [f / width if f >= 1 else f for f in record["center_fractions"]]
+        mask = OF_DIRECT[record["func"]](record["accelerations"], fractions)
+        seed = record["seed"] if isinstance(record["seed"], int) else sampling.seed_from_name(record["seed"])
+        generator = np.random.RandomState(seed)
+        drawn = [mask(height, width, generator)[0] for _ in range(record["frames"])]
+        np.testing.assert_array_equal(drawn, expected[: record["frames"], :width], err_msg=str(record))
+
+
 def test_padding_equals_fastmri(reference):
     expected = np.load(reference / "pytorch" / "fastmri_masks.npz")["padded_mask"]
     mask = sampling.RandomMask(3, 0.1)(20, 48, sampling.seed_from_name("file1000001.h5"), padding=(5, 41))

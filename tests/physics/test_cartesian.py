@@ -5,8 +5,9 @@ import tensorflow as tf
 from helpers import acquire, fft_reference, inner, random_complex, relative_error
 
 from mri_zoo.physics.cartesian import Cartesian
-from mri_zoo.physics.coils import estimate_sensitivity_maps
-from mri_zoo.physics.fourier import ifft2c, ifft3c
+from mri_zoo.physics.coils import estimate_sensitivity_maps, root_sum_of_squares
+from mri_zoo.physics.consistency import replace_measured
+from mri_zoo.physics.fourier import fft2c, ifft2c, ifft3c
 
 SIZES = [(8, 6), (9, 7), (8, 7), (4, 6, 5), (3, 5, 8)]
 
@@ -53,6 +54,28 @@ def test_coil_kspace_is_fully_sampled_and_combine_inverts_it(rng):
     # The maps have unit root-sum-of-squares, so S^H F^H F S is the identity.
     assert relative_error(physics.adjoint(kspace, everything), x) < 1e-6
     assert relative_error(physics.combine_kspace(kspace, batch), x) < 1e-6
+
+
+def test_equals_the_operators_of_direct(reference):
+    with np.load(reference / "pytorch" / "numeric" / "direct_operators.npz") as file:
+        recorded = dict(file)
+    mask, target_mask = (recorded[name][..., 0].astype("float32") for name in ("mask", "target_mask"))
+    kspace, physics = recorded["kspace"], Cartesian()
+    for size in ("8x6", "7x5", "9x16"):
+        assert relative_error(fft2c(recorded[f"z_{size}"]), recorded[f"fft2_c1_n1_{size}"]) < 1e-6
+        assert relative_error(ifft2c(recorded[f"z_{size}"]), recorded[f"ifft2_c1_n1_{size}"]) < 1e-6
+    batch = {"mask": mask, "sensitivity_maps": recorded["maps"]}
+    assert relative_error(physics.expand(recorded["image"], batch), recorded["expand"]) < 1e-6
+    assert relative_error(physics.combine(kspace, batch), recorded["reduce"]) < 1e-6
+    assert relative_error(root_sum_of_squares(kspace), recorded["rss"]) < 1e-6
+    # What self-supervised training makes of an image: its k-space with the samples put back, of which the target.
+    batch |= {"sensitivity_maps": recorded["dc_maps"], "kspace": recorded["dc_masked_kspace"]}
+    predicted = physics.coil_kspace(recorded["image"], batch)
+    assert relative_error(predicted * (1 - mask), recorded["dc_A_image_unmeasured"]) < 1e-6
+    consistent = replace_measured(predicted, batch["kspace"], mask)
+    assert relative_error(consistent, recorded["dc_kspace"]) < 1e-6
+    assert relative_error(np.abs(physics.combine_kspace(consistent, batch)), recorded["dc_image"]) < 1e-6
+    assert relative_error(consistent * target_mask, recorded["projected_on_target"]) < 1e-6
 
 
 @pytest.mark.parametrize("case", ["s8x8", "s6x10"])
