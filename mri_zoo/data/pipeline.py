@@ -232,11 +232,11 @@ class _Examples:
             raise ValueError(f'`slices` must be "all" or "random", got {slices!r}.')
         if inner_slices is not None and inner_slices < 1:
             raise ValueError(f"`inner_slices` must be >= 1, got {inner_slices}.")
-        undersampled = any(_is_undersampled(source.info) for source in sources)
+        undersampled = next((source.info.name for source in sources if _is_undersampled(source.info)), None)
         if augment and undersampled:
-            raise ValueError("`augment` needs fully sampled volumes: the samples of others cannot be turned.")
+            raise ValueError(f"`augment` needs fully sampled volumes: the samples of {undersampled} cannot be turned.")
         if full_kspace and undersampled:
-            raise ValueError("`full_kspace` needs fully sampled volumes, some of these were measured undersampled.")
+            raise ValueError(f"`full_kspace` needs fully sampled volumes: {undersampled} was measured undersampled.")
         _check_split(split, partitions, augment, full_kspace, undersampled)
         self.sources, self.sampling, self.scaling = sources, sampling, scaling or ConstantScaling()
         self.slices, self.inner_slices, self.crop = slices, inner_slices, crop
@@ -342,7 +342,7 @@ def _check_split(split, partitions, augment, full_kspace, undersampled):
     if split.self_supervised and augment:
         raise ValueError("`augment` needs fully sampled volumes, of which a self-supervised `split` must see nothing.")
     if not split.self_supervised and undersampled:
-        raise ValueError("`FullTarget` needs fully sampled volumes, some of these were measured undersampled.")
+        raise ValueError(f"`FullTarget` needs fully sampled volumes: {undersampled} was measured undersampled.")
 
 
 def _part(dataset, scaling, batch_size):

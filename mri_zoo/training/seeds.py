@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mri_zoo.data.volume import DataError
 from mri_zoo.evaluation.harness import evaluate
 from mri_zoo.presets.registry import BASELINE, load_preset
 from mri_zoo.training.supervised import train
@@ -29,7 +30,7 @@ def train_with_seeds(recipes, output, seeds, report=print):
 
     Raises:
         ValueError: if there is nothing to compare, or two recipes have one name.
-        DataError: if a test volume cannot be judged.
+        DataError: if no test volume can be judged; a part of them is reported and left out.
     """
     names = [recipe["name"] for recipe in recipes]
     if not recipes or not seeds or len(set(names)) < len(names):
@@ -49,6 +50,8 @@ def train_with_seeds(recipes, output, seeds, report=print):
     result = evaluate(presets.values(), first["sources"](first["root"], "test"), output, sampling=first["sampling"])
     for failure in result.failures:
         report(failure.reason)
+    if not result.rows:
+        raise DataError(f"No test volume could be judged; the last one: {result.failures[-1].reason}")
     rows = {name: [row for row in result.rows if row.model == name] for name in presets}
     return [(*keys[name], rows[name]) for name in presets]
 

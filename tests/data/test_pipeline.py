@@ -210,7 +210,7 @@ def test_volumes_that_are_read_as_a_whole_are_mixed_a_few_at_a_time():
 
 def test_samples_of_undersampled_volumes_cannot_be_turned():
     mask = np.ones((1, 13), "float32")
-    with pytest.raises(ValueError, match="`augment` needs fully sampled volumes"):
+    with pytest.raises(ValueError, match="`augment` needs fully sampled volumes: the samples of a.h5 cannot"):
         slices_of([Source("a.h5", mask=mask)], MASK, augment=True)
 
 
@@ -357,11 +357,17 @@ def test_bad_partitions_and_data_sets_are_refused():
     ]:
         with pytest.raises(ValueError, match=message):
             slices_of([Source("a.h5")], MASK, **options)
-    with pytest.raises(ValueError, match="`FullTarget` needs fully sampled volumes"):
+    with pytest.raises(ValueError, match="`FullTarget` needs fully sampled volumes: own.h5 was measured undersampled"):
         slices_of([own], MASK, split=FullTarget())
     with pytest.raises(DataError, match="a.h5, slice 0: `window` 8 is larger than the fully sampled centre"):
         with data_errors():
             elements(slices_of([Source("a.h5")], FIXED, training=False, split=GaussianSplit(0.5, 8)))
+    window = np.zeros((15, 13), np.float32)
+    window[5:9, 4:8] = 1
+    with pytest.raises(DataError, match="a.h5, slice .: a split needs samples outside the window of 4: .* 0 lie there"):
+        with data_errors():
+            data = {"sources": [Source("a.h5", mask=window)], "sampling": MASK, "split": SPLIT}
+            elements(joint_batches([data], 1))
     data = {"sources": [Source("a.h5")], "sampling": MASK, "split": SPLIT}
     for changes, batch_size, message in [
         ({"split": None}, 1, "A data set needs sampling, sources, split"),
