@@ -4,19 +4,24 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import tensorflow as tf
+from helpers import random_complex
 
-from mri_zoo.data import DataError
-from mri_zoo.models import DataConsistent
+from mri_zoo.data import DataError, EquispacedMask
+from mri_zoo.data.fourier import ifft2c, root_sum_of_squares
+from mri_zoo.layers.convnet import ComplexNet, ConvNet
+from mri_zoo.layers.instance_unet import InstanceUNet
+from mri_zoo.layers.sensitivity import SensitivityRefiner
+from mri_zoo.models import VSHARP, DataConsistent, RefinedMaps
 from mri_zoo.presets import load_preset
 from mri_zoo.training.recipes import load_recipe
 from mri_zoo.training.seeds import seeds_table, train_with_seeds
 from mri_zoo.training.supervised import prepare, train
 
 RECIPE = Path(__file__).with_name("tiny_joint_recipe.py")
-
-
 RECIPES = Path(__file__).parents[2] / "train" / "recipes"
 PUBLISHED = sorted([*RECIPES.glob("jssl_fastmri_*.py"), *RECIPES.glob("low_field_*sl.py")])
+FIXED = EquispacedMask(3, 0.3, offset=1)  # the same for every seed
 
 
 def silent(line):
@@ -95,6 +100,10 @@ def test_seeds_are_compared_and_finished_trainings_kept(tmp_path):
     lines = []
     again = train_with_seeds([recipe, other], tmp_path, [0, 1], lines.append)
     assert not lines and seeds_table(again) == table
+    unreadable = recipe["sources"](None, "test")[0]
+    unreadable.read = None
+    with pytest.raises(DataError, match="No test volume could be judged; the last one: blobs9.h5"):
+        train_with_seeds([{**recipe, "sources": lambda root, split: [unreadable]}], tmp_path, [0], silent)
     with pytest.raises(ValueError, match="Expected recipes with different names"):
         train_with_seeds([recipe, recipe], tmp_path, [0])
 
@@ -116,6 +125,92 @@ def test_bad_recipes_are_refused(tmp_path):
     assert recipe["datasets"]["target"]["split"].ratio == 0.4 and recipe["datasets"]["target"]["repeats"] == 10
 
 
+def scan(path, coils=2, hidden=None):
+    """Two slices in fastMRI's layout; `hidden` replaces the reference and the k-space that `FIXED` leaves out."""
+    kspace = random_complex(np.random.default_rng(len(path.stem)), (2, coils, 20, 26))
+    target = root_sum_of_squares(ifft2c(kspace), axis=1)
+    if hidden is not None:
+        kspace[..., FIXED(20, 26)[0] == 0] = hidden
+        target[:] = hidden
+    path.parent.mkdir(exist_ok=True)
+    with h5py.File(path, "w") as file:
+        file["kspace"], file["reconstruction_rss"] = kspace, target
+
+
+@pytest.fixture
+def fastmri_folder(tmp_path):
+    """As `jssl_fastmri.py` asks for it, with small scans."""
+    lists = {
+        "train_prostate_2_coils": ["training/prostate_a.h5", "training/prostate_aa.h5"],
+        "train_prostate_3_coils": ["training/prostate_aaa.h5"],
+        "train_knee": ["training/knee.h5"],
+        "train_brain_2_coils_20x26": ["training/brain.h5"],
+        "val_prostate": ["validation/prostate.h5"],
+        "train_brain_16_coils_640x320": [],
+    }
+    for name, files in lists.items():
+        (tmp_path / "lists").mkdir(exist_ok=True)
+        names = [file.partition("/")[2] for file in files] or ["left_out.h5"]
+        (tmp_path / "lists" / f"{name}.lst").write_text("\n".join(names) + "\n")
+        for file in files:
+            scan(tmp_path / file, coils=3 if name == "train_prostate_3_coils" else 2)
+    return tmp_path
+
+
+def small_network(model, data_consistent):
+    """vSHARP and a network for the maps, as published but for the numbers."""
+    vsharp = VSHARP(ConvNet(2, 3, 1), 2, 2, initializer_filters=(3,), initializer_dilations=(2,))
+    refined = RefinedMaps(vsharp, SensitivityRefiner(ComplexNet(InstanceUNet(2, 2, 1), residual=False)))
+    return DataConsistent(refined) if data_consistent else refined
+
+
+@pytest.fixture
+def eagerly():
+    """Without a trace, which takes longer than these small trainings."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.mark.parametrize(
+    "name, blind",
+    [
+        ("ssl", True),
+        pytest.param("jssl", True, marks=pytest.mark.slow),
+        pytest.param("sl", False, marks=pytest.mark.slow),
+    ],
+)
+def test_published_recipes_see_nothing_of_the_target_that_was_not_sampled(fastmri_folder, eagerly, name, blind):
+    """From files with huge constants in its place, they train weights that are equal to the bit; the supervised not."""
+    recipe = load_recipe(RECIPES / f"jssl_fastmri_{name}.py", ["steps_per_epoch=3", "epochs=1"])
+    for data in recipe["datasets"].values():
+        data["sampling"] = FIXED
+    recipe |= {"model": small_network, "root": fastmri_folder, "sampling": FIXED}
+    found = []
+    for hidden in (None, 1e30 if blind else 1.0):
+        for path in (fastmri_folder / "training").glob("prostate*.h5"):
+            scan(path, 3 if path.stem == "prostate_aaa" else 2, hidden)
+        output = fastmri_folder / f"run-{hidden}"
+        train(recipe, output, report=silent)
+        found.append(arrays(output / "last.weights.h5"))
+    plain, other = found
+    assert plain.keys() == other.keys() and len(plain) > 20
+    assert all(np.isfinite(array).all() for array in plain.values())
+    assert all(np.array_equal(array, other[key]) for key, array in plain.items()) == blind
+
+
+def test_published_recipes_take_the_volumes_of_the_lists(fastmri_folder):
+    recipe = load_recipe(RECIPES / "jssl_fastmri_jssl.py")
+    data = recipe["datasets"]
+    names = {key: [source.info.name for source in part["sources"](fastmri_folder)] for key, part in data.items()}
+    prostates = ["prostate_a.h5", "prostate_aa.h5", "prostate_aaa.h5"]
+    assert names == {"prostate": prostates, "knee": ["knee.h5"], "brain": ["brain.h5"]}
+    assert [source.info.name for source in recipe["sources"](fastmri_folder, "validation")] == ["prostate.h5"]
+    (fastmri_folder / "training" / "knee.h5").unlink()
+    with pytest.raises(DataError, match="training/knee.h5"):
+        data["knee"]["sources"](fastmri_folder)
+
+
 @pytest.mark.slow
 def test_published_recipes_differ_in_what_their_names_say():
     recipes = {path.stem: load_recipe(path) for path in PUBLISHED}
@@ -129,6 +224,11 @@ def test_published_recipes_differ_in_what_their_names_say():
         assert all(proxy.self_supervised == ("ssl" in parts) for proxy in proxies)
         assert ("half" in parts) == (getattr(target, "ratio", None) == 0.5)
         assert ("window10" in parts) == (getattr(target, "window", None) == 10)
+        if name.startswith("jssl_fastmri"):
+            steps = 250_000 if {"unet", "varnet"} & set(parts) else 500_000 if name == "jssl_fastmri_ssl" else 1_000_000
+            assert recipe["epochs"] * recipe["steps_per_epoch"] == steps
+            repeats = 10 if "oversampled" in parts else 2 if proxies else 1
+            assert recipe["datasets"]["prostate"]["repeats"] == repeats
         kept = "ssl" in parts or {"unet", "varnet"} & set(parts)
         assert isinstance(recipe["model"](**recipe["model_arguments"]), DataConsistent) == bool(kept)
     with pytest.raises(DataError, match="has no list of file names train_knee.lst"):

@@ -5,7 +5,8 @@ github.com/NKI-AI/direct): fastMRI's knees, brains and prostates, the latter's a
 github.com/cai2r/fastMRI_prostate; and with `lists`, the authors' files of file names from there.
 
 Departures from the authors: no flips, rotations and random crops, which need the k-space that a self-supervised sample
-must not show; and VarNet's coil images are its image times the maps.
+must not show; VarNet's coil images are its image times the maps; in SSL too the rate falls after each 150,000 steps, as
+in the paper; and all set-ups validate after each 10,000 steps, some of theirs after 20,000.
 
 Reference: Yiasemis et al., JSSL, arXiv:2311.15856, section 4 and appendices B and C; projects/JSSL/configs.
 """
@@ -85,7 +86,7 @@ def varnet():
 
 
 def setup(name, data, model=vsharp, data_consistent=False, every_step=True, **changes):
-    """The recipe of a set-up; an epoch ends where the authors validate, after 10,000 of 1,000,000 steps."""
+    """The recipe of a set-up; of 1,000,000 steps, with a validation after each 10,000 of them."""
     return {
         "name": name,
         "model": network,

@@ -2,4 +2,5 @@
 
 from jssl_fastmri import SELF_SUPERVISED, datasets, setup
 
-recipe = setup("vsharp-prostate-ssl", datasets(SELF_SUPERVISED), data_consistent=True)
+# The authors train this one for 500,000 steps.
+recipe = setup("vsharp-prostate-ssl", datasets(SELF_SUPERVISED), data_consistent=True, epochs=50)
