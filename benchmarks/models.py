@@ -11,6 +11,7 @@ reference.
 
 import argparse
 import dataclasses
+import functools
 import multiprocessing
 import os
 import resource
@@ -25,8 +26,11 @@ import peers
 from mri_zoo import models
 from mri_zoo.data import HeldOutBrain, PercentileScaling, RandomMask, slices_of
 from mri_zoo.evaluation.harness import evaluate
+from mri_zoo.layers.convnet import ComplexNet
 from mri_zoo.layers.direct import DilatedMWCNN
+from mri_zoo.layers.instance_unet import InstanceUNet
 from mri_zoo.layers.normunet import NormUNet
+from mri_zoo.layers.sensitivity import SensitivityRefiner
 from mri_zoo.metrics import psnr
 from mri_zoo.presets.registry import load_preset
 
@@ -49,6 +53,14 @@ class Case:
     peer: Callable | str
     size: tuple = FOUR_COILS
     preset: tuple | None = None
+
+
+def jssl_network(dtype, recomputed=False):
+    """The network of JSSL, vSHARP and a network for its maps; the denoisers may be computed again for the gradient."""
+    with keras.RematScope("list_of_layers", layer_names=["denoiser"] if recomputed else []):
+        vsharp = models.VSHARP(InstanceUNet(2, 32, name="denoiser"), dtype=dtype)
+    refiner = SensitivityRefiner(ComplexNet(InstanceUNet(2, 16), residual=False))
+    return models.RefinedMaps(vsharp, refiner, dtype=dtype)
 
 
 CASES = {
@@ -182,6 +194,8 @@ CASES = {
         lambda dtype: models.VSHARP(dtype=dtype),
         peers.direct("vsharp.vsharp.VSharpNet", num_steps=12, num_steps_dc_gd=10, auxiliary_steps=-1),
     ),
+    "RefinedMaps (of VSHARP)": Case(jssl_network, "see VSHARP"),
+    "RefinedMaps (of VSHARP, recomputed)": Case(functools.partial(jssl_network, recomputed=True), "see VSHARP"),
     "RefinedMaps (of LPDNet)": Case(
         lambda dtype: models.RefinedMaps(models.LPDNet(dtype=dtype), dtype=dtype),
         peers.direct(

@@ -25,7 +25,9 @@ class VSHARP(ReconstructionModel):
 
     `call` returns the last x, and `steps` the x of every iteration, which the authors train with weights from 0.1 to 1.
     They train it with a network for the sensitivity maps, 95,095,539 parameters in all: see the example. A training
-    step of both with Adam, on one slice of 320 x 320 and 8 coils, takes 11.4 GiB on the CPU.
+    step of both with Adam, on one slice of 320 x 320 and 8 coils, takes 11.4 GiB on the CPU, and 7.7 GiB where the
+    denoisers are computed again for the gradient. `benchmarks/models.py` measures it, as "RefinedMaps (of VSHARP)" and
+    "RefinedMaps (of VSHARP, recomputed)".
 
     Args:
         denoiser: net, a layer from real (batch, height, width, 6) to (batch, height, width, 2): z, x and u / r, each
@@ -41,7 +43,9 @@ class VSHARP(ReconstructionModel):
         physics: the acquisition.
 
     Example:
-        `RefinedMaps(VSHARP(), SensitivityRefiner(ComplexNet(InstanceUNet(2, 16), residual=False)))`
+        >>> with keras.RematScope("list_of_layers", layer_names=["denoiser"]):  # computed again
+        ...     model = VSHARP(InstanceUNet(2, 32, name="denoiser"))
+        >>> model = RefinedMaps(model, SensitivityRefiner(ComplexNet(InstanceUNet(2, 16), residual=False)))
 
     Reference: Yiasemis et al., vSHARP, arXiv:2309.09954; Yiasemis et al., JSSL, arXiv:2311.15856, section 3.5;
     `VSharpNet` of github.com/NKI-AI/direct; 93,156,273 parameters.

@@ -120,6 +120,26 @@ def test_runs_on_other_acquisitions_as_it_is(rng):
     assert relative_error(other(samples), cartesian(full)) < 1e-4
 
 
+def test_denoisers_that_are_computed_again_give_the_same_gradients(rng, monkeypatch):
+    """As the docstring shows it."""
+    calls, call = [], ConvNet.call
+    monkeypatch.setattr(ConvNet, "call", lambda self, x: calls.append(self.name) or call(self, x))
+    with keras.RematScope("list_of_layers", layer_names=["denoiser"]):
+        recomputed = VSHARP(ConvNet(2, 3, 1, name="denoiser"), **SMALL)
+    plain, (batch, image) = VSHARP(ConvNet(2, 3, 1), **SMALL), acquire(rng, coils=2, maps=True)
+    gradients = []
+    for model, number in ((plain, 2), (recomputed, 4)):
+        model.build()
+        model.set_weights(plain.get_weights())
+        calls.clear()
+        with tf.GradientTape() as tape:
+            loss = ops.mean(ops.abs(model(batch) - image))
+        gradients.append(tape.gradient(loss, model.trainable_variables))
+        assert len(calls) == number
+    for found, expected in zip(*gradients, strict=True):
+        assert relative_error(found, expected) < 1e-5
+
+
 def test_first_step_sizes_and_penalties_are_positive():
     keras.utils.set_random_seed(0)
     model = VSHARP(ConvNet(2, 3, 1), 500, 500, shared=True)
