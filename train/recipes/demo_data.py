@@ -31,7 +31,7 @@ SINGLE_COIL_LIMITS = (
     "For k-space that was made of magnitude images, not for raw k-space of one coil: that has a phase, which this "
     "network never saw (the quality on raw scans below tells). "
 )
-SHORT_TRAINING = "Trained for a few hundred steps; more make it better. "
+SHORT_TRAINING = "Trained for little more than a thousand steps; more make it better. "
 
 
 def sources(root, split, num_coils):

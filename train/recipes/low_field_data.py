@@ -95,7 +95,7 @@ def setup(name, datasets, data_consistent=False):
         "learning_rate": WarmupStepDecay(3e-3, warmup_steps=100, decay_steps=1000),
         "steps_per_epoch": 100,
         "batch_size": 2,
-        "epochs": 30,
+        "epochs": 12,
         "card": {
             "summary": f"A small vSHARP for one-coil brains at 0.055 T, acceleration 3; set-up {name}",
             "data": "0.055 T scans and 3 T volumes as described in train/recipes/low_field_data.py of mri_zoo.",
