@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from mri_zoo.layers.nested import deserialized, serialized
 from mri_zoo.physics.complex import from_channels, to_channels
 
 
@@ -84,13 +85,12 @@ class ComplexNet(keras.layers.Layer):
 
     def get_config(self):
         """The constructor's arguments."""
-        network = keras.saving.serialize_keras_object(self.network)
-        return {**super().get_config(), "network": network, "residual": self.residual}
+        return {**super().get_config(), "network": serialized(self.network), "residual": self.residual}
 
     @classmethod
     def from_config(cls, config):
         """The inverse of `get_config`."""
-        return cls(**{**config, "network": keras.saving.deserialize_keras_object(config["network"])})
+        return cls(**deserialized(config))
 
 
 def convolution(num_filters, kernel_size=3, activation=None, dimensions=2, padding="same", **kwargs):

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from mri_zoo.layers.convnet import ComplexNet, apply_per_coil
+from mri_zoo.layers.nested import deserialized, serialized
 from mri_zoo.layers.unet import UNetBlock
 from mri_zoo.physics.coils import normalize_maps
 
@@ -37,12 +38,12 @@ class SensitivityRefiner(keras.layers.Layer):
 
     def get_config(self):
         """The constructor's arguments."""
-        return {**super().get_config(), "network": keras.saving.serialize_keras_object(self.network)}
+        return {**super().get_config(), "network": serialized(self.network)}
 
     @classmethod
     def from_config(cls, config):
         """The inverse of `get_config`."""
-        return cls(**{**config, "network": keras.saving.deserialize_keras_object(config["network"])})
+        return cls(**deserialized(config))
 
 
 def refiner_network(num_filters=(4, 8, 16), dtype=None):

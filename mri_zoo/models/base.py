@@ -4,6 +4,7 @@ import h5py
 import keras
 from keras import ops
 
+from mri_zoo.layers.nested import deserialized, serialized
 from mri_zoo.physics.cartesian import Cartesian
 
 
@@ -76,13 +77,12 @@ class ReconstructionModel(keras.Model):
 
     def get_config(self):
         """The constructor's arguments."""
-        return {**super().get_config(), "physics": keras.saving.serialize_keras_object(self.physics)}
+        return {**super().get_config(), "physics": serialized(self.physics)}
 
     @classmethod
     def from_config(cls, config):
-        """The inverse of `get_config`."""
-        physics = keras.saving.deserialize_keras_object(config["physics"])
-        return cls(**{**config, "physics": physics})
+        """The inverse of `get_config`; physics and networks may be objects already."""
+        return cls(**deserialized(config))
 
 
 def require_grid(physics, what):

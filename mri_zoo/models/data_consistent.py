@@ -2,6 +2,7 @@
 
 import keras
 
+from mri_zoo.layers.nested import serialized
 from mri_zoo.models.base import ReconstructionModel, require_grid
 from mri_zoo.models.refined_maps import RefinedMaps
 from mri_zoo.physics.consistency import replace_measured
@@ -63,11 +64,4 @@ class DataConsistent(ReconstructionModel):
         """The constructor's arguments."""
         config = super().get_config()
         del config["physics"]  # the model has it
-        model = keras.saving.serialize_keras_object(self.model)
-        model.pop("build_config", None)  # it is built with this one
-        return {**config, "model": model}
-
-    @classmethod
-    def from_config(cls, config):
-        """The inverse of `get_config`."""
-        return cls(**{**config, "model": keras.saving.deserialize_keras_object(config["model"])})
+        return {**config, "model": serialized(self.model)}

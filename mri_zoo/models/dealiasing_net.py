@@ -3,6 +3,7 @@
 import keras
 
 from mri_zoo.layers.convnet import ComplexNet, copies
+from mri_zoo.layers.nested import serialized
 from mri_zoo.layers.unet import UNetBlock
 from mri_zoo.layers.vnet import VNetBlock
 from mri_zoo.models.base import ReconstructionModel
@@ -37,12 +38,4 @@ class DealiasingNet(ReconstructionModel):
 
     def get_config(self):
         """The constructor's arguments."""
-        return {**super().get_config(), "network": keras.saving.serialize_keras_object(self.pattern)}
-
-    @classmethod
-    def from_config(cls, config):
-        """The inverse of `get_config`; the network may be a layer already."""
-        network = config.get("network")
-        if isinstance(network, dict):
-            network = keras.saving.deserialize_keras_object(network)
-        return super().from_config({**config, "network": network})
+        return {**super().get_config(), "network": serialized(self.pattern)}

@@ -4,6 +4,7 @@ import keras
 
 from mri_zoo.layers.convnet import apply_per_coil, copies
 from mri_zoo.layers.instance_unet import InstanceUNet
+from mri_zoo.layers.nested import serialized
 from mri_zoo.models.base import ReconstructionModel, require_grid
 from mri_zoo.physics.complex import from_channels, to_channels
 
@@ -62,15 +63,6 @@ class DirectKIKINet(ReconstructionModel):
         return {
             **super().get_config(),
             "num_iterations": self.num_iterations,
-            "image_network": keras.saving.serialize_keras_object(self.image_pattern),
-            "kspace_network": keras.saving.serialize_keras_object(self.kspace_pattern),
+            "image_network": serialized(self.image_pattern),
+            "kspace_network": serialized(self.kspace_pattern),
         }
-
-    @classmethod
-    def from_config(cls, config):
-        """The inverse of `get_config`; networks may be layers already."""
-        stored = {
-            name: value for name, value in config.items() if name.endswith("_network") and isinstance(value, dict)
-        }
-        networks = {name: keras.saving.deserialize_keras_object(value) for name, value in stored.items()}
-        return super().from_config({**config, **networks})

@@ -4,6 +4,7 @@ import keras
 
 from mri_zoo.layers.convnet import apply_per_coil, copies
 from mri_zoo.layers.instance_unet import InstanceUNet
+from mri_zoo.layers.nested import serialized
 from mri_zoo.layers.normunet import NormUNet
 from mri_zoo.models.base import ReconstructionModel, require_grid
 from mri_zoo.physics.complex import read_buffer, stack_buffers, stack_images
@@ -108,20 +109,11 @@ class LPDNet(ReconstructionModel):
             "num_iterations": self.num_iterations,
             "num_primal": self.num_primal,
             "num_dual": self.num_dual,
-            "primal_network": keras.saving.serialize_keras_object(self.primal_network),
-            "dual_network": self.dual_network and keras.saving.serialize_keras_object(self.dual_network),
+            "primal_network": serialized(self.primal_network),
+            "dual_network": self.dual_network and serialized(self.dual_network),
             "exchange": self.exchange,
             "shared": self.shared,
         }
-
-    @classmethod
-    def from_config(cls, config):
-        """The inverse of `get_config`; networks may be layers already."""
-        stored = {
-            name: value for name, value in config.items() if name.endswith("_network") and isinstance(value, dict)
-        }
-        networks = {name: keras.saving.deserialize_keras_object(value) for name, value in stored.items()}
-        return super().from_config({**config, **networks})
 
 
 def read_image(channels, index):

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from mri_zoo.layers.convnet import copies
+from mri_zoo.layers.nested import serialized
 from mri_zoo.layers.resnet import PreActivationResNet
 from mri_zoo.models.base import ReconstructionModel
 from mri_zoo.physics.complex import from_channels, scale, to_channels
@@ -100,18 +101,10 @@ class MoDL(ReconstructionModel):
         return {
             **super().get_config(),
             "num_iterations": self.num_iterations,
-            "network": keras.saving.serialize_keras_object(self.network),
+            "network": serialized(self.network),
             "shared": self.shared,
             "num_steps": self.num_steps,
             "order": self.order,
             "start": self.start,
             "learned_scale": self.learned_scale,
         }
-
-    @classmethod
-    def from_config(cls, config):
-        """The inverse of `get_config`; the network may be a layer already."""
-        network = config.get("network")
-        if isinstance(network, dict):
-            network = keras.saving.deserialize_keras_object(network)
-        return super().from_config({**config, "network": network})

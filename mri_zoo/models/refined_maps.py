@@ -5,6 +5,7 @@ from keras import ops
 
 from mri_zoo.layers.convnet import ComplexNet, copies
 from mri_zoo.layers.instance_unet import InstanceUNet
+from mri_zoo.layers.nested import serialized
 from mri_zoo.layers.sensitivity import SensitivityRefiner
 from mri_zoo.models.base import ReconstructionModel
 from mri_zoo.physics.cartesian import Cartesian
@@ -79,12 +80,4 @@ class RefinedMaps(ReconstructionModel):
         """The constructor's arguments."""
         config = {**super().get_config(), "sigma": self.sigma}
         del config["physics"]  # the model has it
-        model = keras.saving.serialize_keras_object(self.model)
-        model.pop("build_config", None)  # it is built with this one
-        return {**config, "model": model, "refiner": keras.saving.serialize_keras_object(self.pattern)}
-
-    @classmethod
-    def from_config(cls, config):
-        """The inverse of `get_config`."""
-        parts = {name: keras.saving.deserialize_keras_object(config[name]) for name in ("model", "refiner")}
-        return cls(**{**config, **parts})
+        return {**config, "model": serialized(self.model), "refiner": serialized(self.pattern)}

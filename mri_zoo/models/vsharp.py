@@ -5,6 +5,7 @@ from keras import ops
 
 from mri_zoo.layers.convnet import copies
 from mri_zoo.layers.instance_unet import InstanceUNet
+from mri_zoo.layers.nested import serialized
 from mri_zoo.layers.recurrent import StateInitializer
 from mri_zoo.models.base import ReconstructionModel
 from mri_zoo.physics.complex import from_channels, scale, stack_images, to_channels
@@ -131,7 +132,7 @@ class VSHARP(ReconstructionModel):
         """The constructor's arguments."""
         return {
             **super().get_config(),
-            "denoiser": keras.saving.serialize_keras_object(self.denoiser),
+            "denoiser": serialized(self.denoiser),
             "num_iterations": self.num_iterations,
             "num_gradient_steps": self.num_gradient_steps,
             "shared": self.shared,
@@ -140,14 +141,6 @@ class VSHARP(ReconstructionModel):
             "initializer_scales": self.initializer.num_scales,
             "initializer_activation": self.initializer.activation,
         }
-
-    @classmethod
-    def from_config(cls, config):
-        """The inverse of `get_config`; the denoiser may be a layer already."""
-        denoiser = config.get("denoiser")
-        if isinstance(denoiser, dict):
-            denoiser = keras.saving.deserialize_keras_object(denoiser)
-        return super().from_config({**config, "denoiser": denoiser})
 
 
 @keras.saving.register_keras_serializable("mri_zoo")

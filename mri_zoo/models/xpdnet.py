@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from mri_zoo.layers.mwcnn import MWCNN
+from mri_zoo.layers.nested import serialized
 from mri_zoo.layers.unet import pad_and_crop
 from mri_zoo.models.base import require_grid
 from mri_zoo.models.primal_dual import PrimalDualModel, add
@@ -82,23 +83,8 @@ class XPDNet(PrimalDualModel):
         """The constructor's arguments."""
         return {
             **super().get_config(),
-            "image_network": _template(self.primal_nets),
-            "kspace_network": _template(self.dual_nets),
+            "image_network": serialized(self.primal_nets[0]),
+            "kspace_network": serialized(self.dual_nets[0]) if self.dual_nets else None,
             "residual": self.residual,
             "pad_multiple": self.pad_multiple,
         }
-
-    @classmethod
-    def from_config(cls, config):
-        """The inverse of `get_config`; networks may be layers already."""
-        names = ("image_network", "kspace_network")
-        stored = {name: config[name] for name in names if isinstance(config.get(name), dict)}
-        networks = {name: keras.saving.deserialize_keras_object(value) for name, value in stored.items()}
-        return super().from_config({**config, **networks})
-
-
-def _template(networks):
-    """What these are copies of, serialised unbuilt: a built layer would bring the shape of its input along."""
-    if not networks:
-        return None
-    return keras.saving.serialize_keras_object(type(networks[0]).from_config(networks[0].get_config()))

@@ -13,6 +13,7 @@ from pathlib import Path
 import keras
 from keras import ops
 
+from mri_zoo.layers.nested import serialized
 from mri_zoo.models.base import ReconstructionModel
 from mri_zoo.training.supervised import train
 
@@ -110,12 +111,7 @@ class Stage(ReconstructionModel):
     def get_config(self):
         """The constructor's arguments."""
         config = {key: value for key, value in super().get_config().items() if key != "physics"}
-        return {**config, "network": keras.saving.serialize_keras_object(self.network), "index": self.index}
-
-    @classmethod
-    def from_config(cls, config):
-        """The inverse of `get_config`."""
-        return cls(**{**config, "network": keras.saving.deserialize_keras_object(config["network"])})
+        return {**config, "network": serialized(self.network), "index": self.index}
 
 
 def _is_kspace(output, batch):

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from mri_zoo.layers.nested import serialized
 from mri_zoo.losses import DualDomainLoss
 from mri_zoo.models.base import ReconstructionModel, magnitude_like
 from mri_zoo.models.data_consistent import DataConsistent
@@ -134,14 +135,7 @@ class JointTraining(ReconstructionModel):
     def get_config(self):
         """The constructor's arguments."""
         config = {key: value for key, value in super().get_config().items() if key != "physics"}
-        network = keras.saving.serialize_keras_object(self.network)
-        network.pop("build_config", None)  # it is built with this one
-        return {**config, "network": network}
-
-    @classmethod
-    def from_config(cls, config):
-        """The inverse of `get_config`."""
-        return cls(**{**config, "network": keras.saving.deserialize_keras_object(config["network"])})
+        return {**config, "network": serialized(self.network)}
 
 
 def step_weights(number):
