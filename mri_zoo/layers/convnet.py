@@ -144,15 +144,3 @@ def apply_per_coil(layer, x, dimensions=None):
     image = shape[2:] if dimensions is None else shape[-dimensions - 1 :]
     y = layer(ops.reshape(x, (-1, *image)))
     return ops.reshape(y, (-1, *shape[1:-1], y.shape[-1]))
-
-
-def copies(network, number, dtype):
-    """A pattern for `get_config`, which stays without weights, and `number` layers like `network` in precision `dtype`.
-
-    A layer with weights would be stored with the shape of its input.
-    """
-    if not isinstance(network, keras.layers.Layer):
-        raise ValueError(f"A network must be a Keras layer, got {network!r}.")
-    config = {**network.get_config(), "dtype": dtype}
-    pattern, *layers = (type(network).from_config(config) for _ in range(1 + number))
-    return pattern, layers

@@ -2,8 +2,8 @@
 
 import keras
 
-from mri_zoo.layers.convnet import ComplexNet, copies
-from mri_zoo.layers.nested import serialized
+from mri_zoo.layers.convnet import ComplexNet
+from mri_zoo.layers.nested import copies, serialized
 from mri_zoo.layers.unet import UNetBlock
 from mri_zoo.layers.vnet import VNetBlock
 from mri_zoo.models.base import ReconstructionModel
@@ -28,7 +28,7 @@ class DealiasingNet(ReconstructionModel):
         super().__init__(**kwargs)
         if network is None:
             network = UNetBlock(2) if self.physics.dimensions == 2 else VNetBlock(2)
-        self.pattern, (copy,) = copies(network, 1, self.dtype_policy)
+        (copy,) = copies("network", network, 1, self.dtype_policy, num_outputs=2)
         self.network = ComplexNet(copy, residual=True, dtype=self.dtype_policy)
 
     def call(self, batch):
@@ -38,4 +38,4 @@ class DealiasingNet(ReconstructionModel):
 
     def get_config(self):
         """The constructor's arguments."""
-        return {**super().get_config(), "network": serialized(self.pattern)}
+        return {**super().get_config(), "network": serialized(self.network.network)}

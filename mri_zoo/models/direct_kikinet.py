@@ -2,9 +2,9 @@
 
 import keras
 
-from mri_zoo.layers.convnet import apply_per_coil, copies
+from mri_zoo.layers.convnet import apply_per_coil
 from mri_zoo.layers.instance_unet import InstanceUNet
-from mri_zoo.layers.nested import serialized
+from mri_zoo.layers.nested import copies, serialized
 from mri_zoo.models.base import ReconstructionModel, require_grid
 from mri_zoo.physics.complex import from_channels, to_channels
 
@@ -40,10 +40,13 @@ class DirectKIKINet(ReconstructionModel):
         if num_iterations < 1:
             raise ValueError(f"`num_iterations` must be >= 1, got {num_iterations}.")
         self.num_iterations = num_iterations
-        networks = (InstanceUNet(2, 16) if network is None else network for network in (image_network, kspace_network))
-        (self.image_pattern, (self.image_network,)), (self.kspace_pattern, (self.kspace_network,)) = (
-            copies(network, 1, self.dtype_policy) for network in networks
-        )
+        self.image_network = self._copy("image_network", image_network)
+        self.kspace_network = self._copy("kspace_network", kspace_network)
+
+    def _copy(self, argument, network):
+        network = InstanceUNet(2, 16) if network is None else network
+        (copy,) = copies(argument, network, 1, self.dtype_policy, num_outputs=2)
+        return copy
 
     def call(self, batch):
         """The reconstructed image, (batch, height, width) complex64."""
@@ -63,6 +66,6 @@ class DirectKIKINet(ReconstructionModel):
         return {
             **super().get_config(),
             "num_iterations": self.num_iterations,
-            "image_network": serialized(self.image_pattern),
-            "kspace_network": serialized(self.kspace_pattern),
+            "image_network": serialized(self.image_network),
+            "kspace_network": serialized(self.kspace_network),
         }

@@ -2,9 +2,9 @@
 
 import keras
 
-from mri_zoo.layers.convnet import apply_per_coil, copies
+from mri_zoo.layers.convnet import apply_per_coil
 from mri_zoo.layers.instance_unet import InstanceUNet
-from mri_zoo.layers.nested import serialized
+from mri_zoo.layers.nested import copies, serialized
 from mri_zoo.layers.normunet import NormUNet
 from mri_zoo.models.base import ReconstructionModel, require_grid
 from mri_zoo.physics.complex import read_buffer, stack_buffers, stack_images
@@ -71,11 +71,11 @@ class LPDNet(ReconstructionModel):
         if dual_network is None:
             dual_network = NormUNet(2 * num_dual, 8)
         number = 1 if shared else num_iterations
-        self.primal_network, self.primal_nets = copies(primal_network, number, self.dtype_policy)
-        self.dual_network, self.dual_nets = False, []
+        self.primal_nets = copies("primal_network", primal_network, number, self.dtype_policy, 2 * num_primal)
+        self.dual_nets = []
         if dual_network is not False:
             require_grid(self.physics, "LPDNet with `dual_network`")
-            self.dual_network, self.dual_nets = copies(dual_network, number, self.dtype_policy)
+            self.dual_nets = copies("dual_network", dual_network, number, self.dtype_policy, 2 * num_dual)
 
     def call(self, batch):
         """The reconstructed image, (batch, height, width) complex64."""
@@ -109,8 +109,8 @@ class LPDNet(ReconstructionModel):
             "num_iterations": self.num_iterations,
             "num_primal": self.num_primal,
             "num_dual": self.num_dual,
-            "primal_network": serialized(self.primal_network),
-            "dual_network": self.dual_network and serialized(self.dual_network),
+            "primal_network": serialized(self.primal_nets[0]),
+            "dual_network": bool(self.dual_nets) and serialized(self.dual_nets[0]),
             "exchange": self.exchange,
             "shared": self.shared,
         }

@@ -3,8 +3,7 @@
 import keras
 from keras import ops
 
-from mri_zoo.layers.convnet import copies
-from mri_zoo.layers.nested import serialized
+from mri_zoo.layers.nested import copies, serialized
 from mri_zoo.layers.resnet import PreActivationResNet
 from mri_zoo.models.base import ReconstructionModel
 from mri_zoo.physics.complex import from_channels, scale, to_channels
@@ -64,7 +63,7 @@ class MoDL(ReconstructionModel):
         self.num_iterations, self.shared, self.num_steps = num_iterations, shared, num_steps
         self.order, self.start, self.learned_scale = order, start, learned_scale
         network = PreActivationResNet() if network is None else network
-        self.network, self.networks = copies(network, 1 if shared else num_iterations, self.dtype_policy)
+        self.networks = copies("network", network, 1 if shared else num_iterations, self.dtype_policy, num_outputs=2)
         self.weight = self._scalars("weight", (), 0.01)  # Deep J-Sense's initial value
         self.maps_weight = self._scalars("maps_weight", (), 0.01, trainable=False) if order == "network_last" else None
         self.scales = self._scalars("scales", (num_iterations,), 1.0) if learned_scale else None
@@ -101,7 +100,7 @@ class MoDL(ReconstructionModel):
         return {
             **super().get_config(),
             "num_iterations": self.num_iterations,
-            "network": serialized(self.network),
+            "network": serialized(self.networks[0]),
             "shared": self.shared,
             "num_steps": self.num_steps,
             "order": self.order,

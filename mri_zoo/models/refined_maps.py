@@ -3,9 +3,9 @@
 import keras
 from keras import ops
 
-from mri_zoo.layers.convnet import ComplexNet, copies
+from mri_zoo.layers.convnet import ComplexNet
 from mri_zoo.layers.instance_unet import InstanceUNet
-from mri_zoo.layers.nested import serialized
+from mri_zoo.layers.nested import copies, serialized
 from mri_zoo.layers.sensitivity import SensitivityRefiner
 from mri_zoo.models.base import ReconstructionModel
 from mri_zoo.physics.cartesian import Cartesian
@@ -41,7 +41,7 @@ class RefinedMaps(ReconstructionModel):
         if refiner is None:
             network = ComplexNet(InstanceUNet(2, 8, dtype=self.dtype_policy), residual=False, dtype=self.dtype_policy)
             refiner = SensitivityRefiner(network, dtype=self.dtype_policy)
-        self.pattern, (self.refiner,) = copies(refiner, 1, self.dtype_policy)
+        (self.refiner,) = copies("refiner", refiner, 1, self.dtype_policy)
 
     def call(self, batch):
         """The model's image, (batch, height, width) complex64."""
@@ -80,4 +80,4 @@ class RefinedMaps(ReconstructionModel):
         """The constructor's arguments."""
         config = {**super().get_config(), "sigma": self.sigma}
         del config["physics"]  # the model has it
-        return {**config, "model": serialized(self.model), "refiner": serialized(self.pattern)}
+        return {**config, "model": serialized(self.model), "refiner": serialized(self.refiner)}

@@ -3,9 +3,8 @@
 import keras
 from keras import ops
 
-from mri_zoo.layers.convnet import copies
 from mri_zoo.layers.instance_unet import InstanceUNet
-from mri_zoo.layers.nested import serialized
+from mri_zoo.layers.nested import copies, serialized
 from mri_zoo.layers.recurrent import StateInitializer
 from mri_zoo.models.base import ReconstructionModel
 from mri_zoo.physics.complex import from_channels, scale, stack_images, to_channels
@@ -71,12 +70,11 @@ class VSHARP(ReconstructionModel):
         for name, number in numbers.items():
             if number < 1:
                 raise ValueError(f"`{name}` must be >= 1, got {number}.")
-        if getattr(denoiser, "num_outputs", 2) != 2:
-            raise ValueError(f"`denoiser` must have 2 outputs, got {denoiser.num_outputs}.")
         self.num_iterations, self.num_gradient_steps, self.shared = num_iterations, num_gradient_steps, shared
         if denoiser is None:
             denoiser = InstanceUNet(2, 32, dimensions=self.dimensions)
-        self.denoiser, self.denoisers = copies(denoiser, 1 if shared else num_iterations, self.dtype_policy)
+        number = 1 if shared else num_iterations
+        self.denoisers = copies("denoiser", denoiser, number, self.dtype_policy, num_outputs=2)
         self.initializer = StateInitializer(
             1,
             2,
@@ -100,8 +98,8 @@ class VSHARP(ReconstructionModel):
 
     def build(self, input_shape=None):
         """Create all weights."""
-        if type(self.denoiser).build is not keras.layers.Layer.build:  # one by one takes less than in a trace of all
-            for denoiser in self.denoisers:
+        for denoiser in self.denoisers:
+            if type(denoiser).build is not keras.layers.Layer.build:  # one by one takes less than in a trace of all
                 denoiser.build((None,) * (self.dimensions + 1) + (6,))
         super().build(input_shape)
 
@@ -132,7 +130,7 @@ class VSHARP(ReconstructionModel):
         """The constructor's arguments."""
         return {
             **super().get_config(),
-            "denoiser": serialized(self.denoiser),
+            "denoiser": serialized(self.denoisers[0]),
             "num_iterations": self.num_iterations,
             "num_gradient_steps": self.num_gradient_steps,
             "shared": self.shared,

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from mri_zoo.layers.mwcnn import MWCNN
-from mri_zoo.layers.nested import serialized
+from mri_zoo.layers.nested import copies, serialized
 from mri_zoo.layers.unet import pad_and_crop
 from mri_zoo.models.base import require_grid
 from mri_zoo.models.primal_dual import PrimalDualModel, add
@@ -62,17 +62,10 @@ class XPDNet(PrimalDualModel):
             require_grid(self.physics, "XPDNet with `kspace_network`")
         if image_network is None:
             image_network = MWCNN(2 * num_primal, (64, 128, 256), num_first_convolutions=2, first_filters=32)
-        self.primal_nets = self._copies("image_network", image_network, num_primal)
-        self.dual_nets = [] if kspace_network is None else self._copies("kspace_network", kspace_network, num_dual)
-
-    def _copies(self, argument, network, num_buffers):
-        if not isinstance(network, keras.layers.Layer):
-            raise ValueError(f"`{argument}` must be a Keras layer, got {network!r}.")
-        num_outputs = getattr(network, "num_outputs", 2 * num_buffers)
-        if num_outputs != 2 * num_buffers:
-            raise ValueError(f"`{argument}` must have 2 x {num_buffers} outputs, got {num_outputs}.")
-        config = {**network.get_config(), "dtype": self.dtype_policy}
-        return [type(network).from_config(config) for _ in range(self.num_iterations)]
+        self.primal_nets = copies("image_network", image_network, num_iterations, self.dtype_policy, 2 * num_primal)
+        self.dual_nets = []
+        if kspace_network is not None:
+            self.dual_nets = copies("kspace_network", kspace_network, num_iterations, self.dtype_policy, 2 * num_dual)
 
     def update_primal(self, i, primal, inputs):
         """The image buffer after iteration i, from the one before and the input of the network."""

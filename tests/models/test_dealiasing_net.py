@@ -28,7 +28,7 @@ def test_equals_the_recorded_network(reference, case, transform_size, network, n
     folder = reference / "tensorflow" / case
     batch, size = recorded_noncartesian_batch(folder / "io.npz", transform_size)
     model = import_checkpoint(folder / "checkpoint.h5", "fastmri-reproducible-benchmark", "DealiasingNet")
-    assert isinstance(model.pattern, network) and model.pattern.num_filters == num_filters
+    assert isinstance(model.network.network, network) and model.network.network.num_filters == num_filters
     model.physics = NonCartesian(size, len(size)) if exact else PaddedNonCartesian(size, transform_size)
     with np.load(folder / "io.npz") as io:
         assert relative_error(model(batch), io["output_complex"][..., 0]) < (1e-3 if exact else 1e-5)
@@ -43,5 +43,5 @@ def test_without_a_correction_the_image_is_the_adjoint(rng):
 
 
 def test_a_network_must_be_a_layer():
-    with pytest.raises(ValueError, match="A network must be a Keras layer, got 'unet'"):
+    with pytest.raises(ValueError, match="`network` must be a Keras layer, got 'unet'"):
         DealiasingNet("unet")

@@ -37,7 +37,7 @@ def test_networks_that_keep_their_input_leave_the_adjoint_image(rng, monkeypatch
     "arguments, message",
     [
         ({"num_iterations": 0}, "`num_iterations` must be >= 1, got 0"),
-        ({"image_network": "unet"}, "A network must be a Keras layer, got 'unet'"),
+        ({"image_network": "unet"}, "`image_network` must be a Keras layer, got 'unet'"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):

@@ -77,7 +77,7 @@ def test_without_a_dual_network_residuals_add_up(rng, monkeypatch):
         ({"num_dual": 0}, "`num_dual` must be >= 1"),
         ({"dual_network": False}, "without `dual_network` it must be 1 and `exchange` \"all\"; got 5 and 'one'"),
         ({"exchange": "two"}, '`exchange` must be "one" or "all", got \'two\''),
-        ({"primal_network": "unet"}, "A network must be a Keras layer, got 'unet'"),
+        ({"primal_network": "unet"}, "`primal_network` must be a Keras layer, got 'unet'"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):

@@ -203,7 +203,7 @@ def test_a_volume_may_have_three_fourier_axes(rng):
         ({"num_iterations": 0}, "`num_iterations` must be >= 1, got 0"),
         ({"num_gradient_steps": 0}, "`num_gradient_steps` must be >= 1, got 0"),
         ({"denoiser": ConvNet(6)}, "`denoiser` must have 2 outputs, got 6"),
-        ({"denoiser": "unet"}, "A network must be a Keras layer, got 'unet'"),
+        ({"denoiser": "unet"}, "`denoiser` must be a Keras layer, got 'unet'"),
         ({"initializer_dilations": (1, 2)}, "`dilations` must be as many as `num_filters`"),
         ({"initializer_scales": 5}, "`num_scales` must be between 1 and 4, got 5"),
     ],

@@ -187,8 +187,8 @@ def test_any_network_corrects_images_of_any_size(rng, network):
         ({"num_primal": 0}, "`num_primal` must be >= 1, got 0"),
         ({"pad_multiple": 0}, "`pad_multiple` must be >= 1, got 0"),
         ({"image_network": "MWCNN"}, "`image_network` must be a Keras layer, got 'MWCNN'"),
-        ({"image_network": MWCNN(6)}, "`image_network` must have 2 x 5 outputs, got 6"),
-        ({"kspace_network": ConvNet(4)}, "`kspace_network` must have 2 x 1 outputs, got 4"),
+        ({"image_network": MWCNN(6)}, "`image_network` must have 10 outputs, got 6"),
+        ({"kspace_network": ConvNet(4)}, "`kspace_network` must have 2 outputs, got 4"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):

@@ -1,0 +1,46 @@
+import keras
+import numpy as np
+import pytest
+
+from mri_zoo.layers.convnet import ComplexNet, ConvNet
+from mri_zoo.layers.nested import copies, deserialized, serialized
+
+
+def test_copies_are_new_layers_of_the_same_arguments(rng):
+    network = ConvNet(4, 3, 1)
+    x = rng.normal(size=(1, 5, 4, 2)).astype("float32")
+    expected = network(x)
+    first, second = copies("network", network, 2, keras.DTypePolicy("mixed_bfloat16"), num_outputs=4)
+    outputs = [layer(x) for layer in (first, second)]
+    assert first.dtype_policy.name == "mixed_bfloat16" and network.dtype_policy.name == "float32"
+    assert not np.allclose(*[np.asarray(output, "float32") for output in outputs])
+    for layer in (first, second):
+        assert layer.num_filters == 3 and layer.num_convolutions == 1
+        layer.set_weights(network.get_weights())
+        np.testing.assert_allclose(np.asarray(layer(x), "float32"), expected, atol=0.05)
+
+
+def test_a_built_network_is_stored_like_one_that_is_not(rng):
+    nets = [ComplexNet(ConvNet(4, 3, 1, name="inside"), name="outside") for _ in range(2)]
+    nets[0](np.ones((1, 5, 4, 1), "complex64"))
+    assert nets[0].built and serialized(nets[0]) == serialized(nets[1])
+    restored = deserialized({"network": serialized(nets[0])})["network"]
+    assert not restored.built and restored.get_config() == nets[0].get_config()
+
+
+def test_objects_and_plain_values_stay_as_they_are():
+    config = {"network": ConvNet(2), "crop": (4, 5), "name": "model", "none": None, "options": {"a": 1}}
+    assert deserialized(config) == config
+
+
+@pytest.mark.parametrize(
+    "network, message",
+    [
+        ("unet", "`image_network` must be a Keras layer, got 'unet'"),
+        (None, "`image_network` must be a Keras layer, got None"),
+        (ConvNet(3), "`image_network` must have 2 outputs, got 3"),
+    ],
+)
+def test_other_networks_are_refused(network, message):
+    with pytest.raises(ValueError, match=message):
+        copies("image_network", network, 1, "float32", num_outputs=2)
