@@ -153,7 +153,7 @@ CASES = {
     ),
     "LPDNet (DIRECT's XPDNet)": Case(
         lambda dtype: models.LPDNet(
-            20, 5, 1, DilatedMWCNN(10, num_inputs=12, last_kernel_size=3), False, "all", False, dtype=dtype
+            20, 5, 0, DilatedMWCNN(10, num_inputs=12, last_kernel_size=3), None, "all", False, dtype=dtype
         ),
         peers.direct("xpdnet.xpdnet.XPDNet", num_iter=20, mwcnn_bias=True),
     ),

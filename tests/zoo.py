@@ -84,9 +84,8 @@ LEARNED = {
         {
             "num_iterations": 2,
             "num_primal": 2,
-            "num_dual": 1,
+            "num_dual": 0,
             "primal_network": PReLUConvNet(4, 4, 2),
-            "dual_network": False,
             "exchange": "all",
             "shared": False,
         },

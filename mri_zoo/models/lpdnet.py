@@ -28,11 +28,11 @@ class LPDNet(ReconstructionModel):
     Args:
         num_iterations: unrolled iterations.
         num_primal: complex channels of the image buffer, at least 2 with ``exchange="one"``.
-        num_dual: complex channels of the k-space buffer.
+        num_dual: complex channels of the k-space buffer; 0 for no k-space buffer and network, with ``exchange="all"``.
         primal_network: layer from real (batch, height, width, channels) to ``2 * num_primal`` channels; the images
             follow one another, each with its real and its imaginary part. An `InstanceUNet` by default. The model uses
             copies in its own precision.
-        dual_network: the same for k-space, to ``2 * num_dual`` channels, a `NormUNet` by default; False for none.
+        dual_network: the same for k-space, to ``2 * num_dual`` channels, a `NormUNet` by default.
         exchange: "one" or "all".
         shared: one copy of each network for all iterations, else one for each.
         physics: the acquisition.
@@ -59,22 +59,20 @@ class LPDNet(ReconstructionModel):
             raise ValueError(f'`exchange` must be "one" or "all", got {exchange!r}.')
         if num_primal < (2 if exchange == "one" else 1):
             raise ValueError(f'`num_primal` must be >= 2 with exchange="one" and >= 1 otherwise, got {num_primal}.')
-        if num_dual < 1 or (dual_network is False and (num_dual > 1 or exchange == "one")):
-            raise ValueError(
-                f'`num_dual` must be >= 1, and without `dual_network` it must be 1 and `exchange` "all"; '
-                f"got {num_dual} and {exchange!r}."
-            )
+        if num_dual < (1 if exchange == "one" else 0):
+            raise ValueError(f'`num_dual` must be >= 1 with exchange="one" and >= 0 otherwise, got {num_dual}.')
+        if num_dual == 0 and dual_network is not None:
+            raise ValueError(f"`dual_network` must be None with `num_dual` 0, got {dual_network!r}.")
         self.num_iterations, self.num_primal, self.num_dual = num_iterations, num_primal, num_dual
         self.exchange, self.shared = exchange, shared
         if primal_network is None:
             primal_network = InstanceUNet(2 * num_primal, 8)
-        if dual_network is None:
-            dual_network = NormUNet(2 * num_dual, 8)
         number = 1 if shared else num_iterations
         self.primal_nets = copies("primal_network", primal_network, number, self.dtype_policy, 2 * num_primal)
         self.dual_nets = []
-        if dual_network is not False:
-            require_grid(self.physics, "LPDNet with `dual_network`")
+        if num_dual > 0:
+            require_grid(self.physics, "LPDNet with `num_dual` > 0")
+            dual_network = NormUNet(2 * num_dual, 8) if dual_network is None else dual_network
             self.dual_nets = copies("dual_network", dual_network, number, self.dtype_policy, 2 * num_dual)
 
     def call(self, batch):
@@ -110,7 +108,7 @@ class LPDNet(ReconstructionModel):
             "num_primal": self.num_primal,
             "num_dual": self.num_dual,
             "primal_network": serialized(self.primal_nets[0]),
-            "dual_network": bool(self.dual_nets) and serialized(self.dual_nets[0]),
+            "dual_network": serialized(self.dual_nets[0]) if self.dual_nets else None,
             "exchange": self.exchange,
             "shared": self.shared,
         }

@@ -37,7 +37,7 @@ from mri_zoo.physics.cartesian import Cartesian
 from mri_zoo.physics.noncartesian import NonCartesian
 
 XPDNET = {"image_network": ConvNet(4, 4, 1), "num_iterations": 2, "num_primal": 2, "pad_multiple": 1}
-LPDNET = {"num_primal": 2, "num_dual": 1, "primal_network": PReLUConvNet(4, 4, 2), "dual_network": False}
+LPDNET = {"num_primal": 2, "num_dual": 0, "primal_network": PReLUConvNet(4, 4, 2)}
 INITIALIZER = {"initializer_filters": (4,), "initializer_dilations": (2,), "initializer_scales": 1}
 VARNET = {"num_cascades": 2, "num_filters": 3, "num_pools": 1}
 REFINER = SensitivityRefiner(ComplexNet(InstanceUNet(2, 3, 1), residual=False))
@@ -104,7 +104,7 @@ def test_every_weight_has_a_finite_gradient(rng, name):
     [
         (KIKINet, "KIKINet needs k-space on a grid: `physics` must be Cartesian, got NonCartesian"),
         (DirectKIKINet, "DirectKIKINet needs k-space on a grid"),
-        (LPDNet, "LPDNet with `dual_network` needs k-space on a grid"),
+        (LPDNet, "LPDNet with `num_dual` > 0 needs k-space on a grid"),
         (PDNet, "PDNet without `primal_only` needs k-space on a grid"),
         (lambda **options: XPDNet(kspace_network=ConvNet(2), **options), "XPDNet with `kspace_network` needs k-space"),
     ],

@@ -130,11 +130,12 @@ def _lpdnet_weights(model, checkpoint):
 
 def _xpdnet_arguments(checkpoint):
     primal = recognise(checkpoint, "image_model_list.0.")
-    dual = count(checkpoint, "kspace_model_list.") > 0 and recognise(checkpoint, "kspace_model_list.0.model.")
+    has_dual = count(checkpoint, "kspace_model_list.") > 0
+    dual = recognise(checkpoint, "kspace_model_list.0.model.") if has_dual else None
     return {
         "num_iterations": count(checkpoint, "image_model_list."),
         "num_primal": primal.num_outputs // 2,
-        "num_dual": dual.num_outputs // 2 if dual else 1,
+        "num_dual": dual.num_outputs // 2 if has_dual else 0,
         "primal_network": primal,
         "dual_network": dual,
         "exchange": "all",
