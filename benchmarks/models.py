@@ -120,7 +120,7 @@ CASES = {
     ),
     "VarNet": Case(lambda dtype: models.VarNet(dtype=dtype), peers.fastmri_varnet),
     "VarNet (DIRECT)": Case(
-        lambda dtype: models.VarNet(num_filters=32, sensitivity_filters=None, normalized=False, dtype=dtype),
+        lambda dtype: models.VarNet(num_filters=32, refiner_filters=None, normalized=False, dtype=dtype),
         peers.direct("varnet.varnet.EndToEndVarNet", num_layers=12, regularizer_num_filters=32),
     ),
     "FastMRIUNet": Case(lambda dtype: models.FastMRIUNet(dtype=dtype), peers.fastmri_unet),

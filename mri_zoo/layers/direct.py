@@ -19,24 +19,24 @@ class PReLUConvNet(keras.layers.Layer):
         num_outputs: output channels.
         num_filters: channels of the hidden convolutions.
         num_convolutions: all of them, at least 1.
-        batch_norm: normalise after each convolution, the last one too.
+        batch_normalization: normalise after each convolution, the last one too.
 
     Reference: `Conv2d` of DIRECT.
     """
 
-    def __init__(self, num_outputs, num_filters=16, num_convolutions=4, batch_norm=False, **kwargs):
+    def __init__(self, num_outputs, num_filters=16, num_convolutions=4, batch_normalization=False, **kwargs):
         super().__init__(**kwargs)
         if num_convolutions < 1:
             raise ValueError(f"`num_convolutions` must be >= 1, got {num_convolutions}.")
         self.num_outputs, self.num_filters = num_outputs, num_filters
-        self.num_convolutions, self.batch_norm = num_convolutions, batch_norm
+        self.num_convolutions, self.batch_normalization = num_convolutions, batch_normalization
         self.convolutions = [
             convolution(filters, dtype=self.dtype_policy)
             for filters in [num_filters] * (num_convolutions - 1) + [num_outputs]
         ]
         self.norms = [
             keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-4, dtype=self.dtype_policy)
-            for _ in range(num_convolutions if batch_norm else 0)
+            for _ in range(num_convolutions if batch_normalization else 0)
         ]
         self.activation = prelu(self.dtype_policy) if num_convolutions > 1 else None
 
@@ -57,7 +57,7 @@ class PReLUConvNet(keras.layers.Layer):
             "num_outputs": self.num_outputs,
             "num_filters": self.num_filters,
             "num_convolutions": self.num_convolutions,
-            "batch_norm": self.batch_norm,
+            "batch_normalization": self.batch_normalization,
         }
 
 

@@ -23,7 +23,7 @@ class MWCNN(keras.layers.Layer):
         num_first_convolutions: convolutions at full resolution, on either side; the last one is linear. Without any,
             the network begins and ends with a wavelet transform.
         first_filters: channels at full resolution.
-        batch_norm: normalise after each hidden convolution, which then has no bias.
+        batch_normalization: normalise after each hidden convolution, which then has no bias.
         residual: add the input, of which there must be `num_outputs` channels.
 
     Reference: Liu et al., CVPR Workshops 2018; Ramzi, thesis, section 5.1, which halves the filters (64, 128, 256 and
@@ -37,7 +37,7 @@ class MWCNN(keras.layers.Layer):
         num_convolutions=(3, 3, 3),
         num_first_convolutions=3,
         first_filters=64,
-        batch_norm=False,
+        batch_normalization=False,
         residual=False,
         **kwargs,
     ):
@@ -54,7 +54,7 @@ class MWCNN(keras.layers.Layer):
             )
         self.num_outputs, self.num_filters = num_outputs, tuple(num_filters)
         self.num_convolutions, self.num_first_convolutions = tuple(num_convolutions), num_first_convolutions
-        self.first_filters, self.batch_norm, self.residual = first_filters, batch_norm, residual
+        self.first_filters, self.batch_normalization, self.residual = first_filters, batch_normalization, residual
         full = num_first_convolutions > 0
         self.first = self._blocks(num_first_convolutions * [first_filters])
         self.last = self._blocks((num_first_convolutions - 1) * [first_filters], num_outputs) if full else []
@@ -69,7 +69,7 @@ class MWCNN(keras.layers.Layer):
         """Activated convolutions, as the layers of a chain, and a linear one to `last` channels."""
         layers = []
         for number in filters:
-            if self.batch_norm:
+            if self.batch_normalization:
                 layers.append(convolution(number, use_bias=False, dtype=self.dtype_policy))
                 layers.append(keras.layers.BatchNormalization(dtype=self.dtype_policy))
                 layers.append(keras.layers.ReLU(dtype=self.dtype_policy))
@@ -101,7 +101,7 @@ class MWCNN(keras.layers.Layer):
             "num_convolutions": self.num_convolutions,
             "num_first_convolutions": self.num_first_convolutions,
             "first_filters": self.first_filters,
-            "batch_norm": self.batch_norm,
+            "batch_normalization": self.batch_normalization,
             "residual": self.residual,
         }
 

@@ -29,12 +29,11 @@ class DataConsistent(ReconstructionModel):
         super().__init__(physics=model.physics, **kwargs)
         self.model = model
         require_grid(self.physics, "DataConsistent")
-        for name in ("refiner", "sensitivity"):
-            if getattr(self.reconstruction, name, None) is not None:
-                raise ValueError(
-                    f"This {type(self.reconstruction).__name__} has a network of its own for the sensitivity maps; "
-                    "make it without, and wrap it in `RefinedMaps`."
-                )
+        if getattr(self.reconstruction, "refiner", None) is not None:
+            raise ValueError(
+                f"This {type(self.reconstruction).__name__} has a network of its own for the sensitivity maps; "
+                "make it without, and wrap it in `RefinedMaps`."
+            )
 
     @property
     def reconstruction(self):

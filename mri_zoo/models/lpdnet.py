@@ -29,10 +29,10 @@ class LPDNet(ReconstructionModel):
         num_iterations: unrolled iterations.
         num_primal: complex channels of the image buffer, at least 2 with ``exchange="one"``.
         num_dual: complex channels of the k-space buffer; 0 for no k-space buffer and network, with ``exchange="all"``.
-        primal_network: layer from real (batch, height, width, channels) to ``2 * num_primal`` channels; the images
+        image_network: layer from real (batch, height, width, channels) to ``2 * num_primal`` channels; the images
             follow one another, each with its real and its imaginary part. An `InstanceUNet` by default. The model uses
             copies in its own precision.
-        dual_network: the same for k-space, to ``2 * num_dual`` channels, a `NormUNet` by default.
+        kspace_network: the same for k-space, to ``2 * num_dual`` channels, a `NormUNet` by default.
         exchange: "one" or "all".
         shared: one copy of each network for all iterations, else one for each.
         physics: the acquisition.
@@ -46,8 +46,8 @@ class LPDNet(ReconstructionModel):
         num_iterations=15,
         num_primal=5,
         num_dual=5,
-        primal_network=None,
-        dual_network=None,
+        image_network=None,
+        kspace_network=None,
         exchange="one",
         shared=True,
         **kwargs,
@@ -61,19 +61,19 @@ class LPDNet(ReconstructionModel):
             raise ValueError(f'`num_primal` must be >= 2 with exchange="one" and >= 1 otherwise, got {num_primal}.')
         if num_dual < (1 if exchange == "one" else 0):
             raise ValueError(f'`num_dual` must be >= 1 with exchange="one" and >= 0 otherwise, got {num_dual}.')
-        if num_dual == 0 and dual_network is not None:
-            raise ValueError(f"`dual_network` must be None with `num_dual` 0, got {dual_network!r}.")
+        if num_dual == 0 and kspace_network is not None:
+            raise ValueError(f"`kspace_network` must be None with `num_dual` 0, got {kspace_network!r}.")
         self.num_iterations, self.num_primal, self.num_dual = num_iterations, num_primal, num_dual
         self.exchange, self.shared = exchange, shared
-        if primal_network is None:
-            primal_network = InstanceUNet(2 * num_primal, 8)
+        if image_network is None:
+            image_network = InstanceUNet(2 * num_primal, 8)
         number = 1 if shared else num_iterations
-        self.primal_nets = copies("primal_network", primal_network, number, self.dtype_policy, 2 * num_primal)
+        self.primal_nets = copies("image_network", image_network, number, self.dtype_policy, 2 * num_primal)
         self.dual_nets = []
         if num_dual > 0:
             require_grid(self.physics, "LPDNet with `num_dual` > 0")
-            dual_network = NormUNet(2 * num_dual, 8) if dual_network is None else dual_network
-            self.dual_nets = copies("dual_network", dual_network, number, self.dtype_policy, 2 * num_dual)
+            kspace_network = NormUNet(2 * num_dual, 8) if kspace_network is None else kspace_network
+            self.dual_nets = copies("kspace_network", kspace_network, number, self.dtype_policy, 2 * num_dual)
 
     def call(self, batch):
         """The reconstructed image, (batch, height, width) complex64."""
@@ -107,8 +107,8 @@ class LPDNet(ReconstructionModel):
             "num_iterations": self.num_iterations,
             "num_primal": self.num_primal,
             "num_dual": self.num_dual,
-            "primal_network": serialized(self.primal_nets[0]),
-            "dual_network": serialized(self.dual_nets[0]) if self.dual_nets else None,
+            "image_network": serialized(self.primal_nets[0]),
+            "kspace_network": serialized(self.dual_nets[0]) if self.dual_nets else None,
             "exchange": self.exchange,
             "shared": self.shared,
         }

@@ -21,7 +21,7 @@ class UNet(ReconstructionModel):
             (320, 320) for fastMRI. None keeps the size.
         penultimate_activation: activation of the last convolution but one. The thesis' code trains with a ReLU
             (default) and evaluates its released weights with None.
-        standardize: subtract each slice's mean and divide by its standard deviation, and undo it; so the thesis for
+        normalized: subtract each slice's mean and divide by its standard deviation, and undo it; so the thesis for
             fastMRI, but not for OASIS.
         physics: the acquisition.
 
@@ -34,13 +34,13 @@ class UNet(ReconstructionModel):
         num_convolutions=2,
         crop=None,
         penultimate_activation="relu",
-        standardize=True,
+        normalized=True,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.num_filters, self.num_convolutions = tuple(num_filters), num_convolutions
         self.crop, self.penultimate_activation = None if crop is None else tuple(crop), penultimate_activation
-        self.standardize = standardize
+        self.normalized = normalized
         if self.crop is not None:
             self.build_size = max(self.crop)
         self.network = UNetBlock(
@@ -54,7 +54,7 @@ class UNet(ReconstructionModel):
         if self.crop is not None:
             image = center_crop(image, self.crop)
         mean, deviation = 0.0, 1.0
-        if self.standardize:
+        if self.normalized:
             mean = ops.mean(image, axis=(-2, -1), keepdims=True)
             deviation = ops.std(image, axis=(-2, -1), keepdims=True) + 1e-11  # as in the reference code
         correction = self.network(((image - mean) / deviation)[..., None])[..., 0]
@@ -68,5 +68,5 @@ class UNet(ReconstructionModel):
             "num_convolutions": self.num_convolutions,
             "crop": self.crop,
             "penultimate_activation": self.penultimate_activation,
-            "standardize": self.standardize,
+            "normalized": self.normalized,
         }

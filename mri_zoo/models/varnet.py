@@ -35,9 +35,9 @@ class VarNet(ReconstructionModel):
         num_cascades: unrolled iterations.
         num_filters: channels of the finest scale of each cascade's network.
         num_pools: scales below the finest of each cascade's network.
-        sensitivity_filters: channels of the finest scale of the maps' network; None for none, where the maps of the
+        refiner_filters: channels of the finest scale of the maps' network; None for none, where the maps of the
             batch are used, or those of `physics.complete`.
-        sensitivity_pools: scales below the finest of the maps' network.
+        refiner_pools: scales below the finest of the maps' network.
         normalized: the networks of the cascades normalise their input; DIRECT's `EndToEndVarNet` has plain U-nets, and
             no network for the maps. It adds the correction; its importer turns the sign of the last convolutions.
         num_low_frequencies: central lines for the maps; by default those of the mask, see `calibration_region`.
@@ -52,8 +52,8 @@ class VarNet(ReconstructionModel):
         num_cascades=12,
         num_filters=18,
         num_pools=4,
-        sensitivity_filters=8,
-        sensitivity_pools=4,
+        refiner_filters=8,
+        refiner_pools=4,
         num_low_frequencies=None,
         normalized=True,
         **kwargs,
@@ -64,12 +64,12 @@ class VarNet(ReconstructionModel):
         if num_low_frequencies is not None and num_low_frequencies < 1:
             raise ValueError(f"`num_low_frequencies` must be >= 1 or None, got {num_low_frequencies}.")
         self.num_cascades, self.num_filters, self.num_pools = num_cascades, num_filters, num_pools
-        self.sensitivity_filters, self.sensitivity_pools = sensitivity_filters, sensitivity_pools
+        self.refiner_filters, self.refiner_pools = refiner_filters, refiner_pools
         self.num_low_frequencies, self.normalized = num_low_frequencies, normalized
-        self.sensitivity = None
-        if sensitivity_filters is not None:
-            of_coil = NormUNet(2, sensitivity_filters, sensitivity_pools, dtype=self.dtype_policy)
-            self.sensitivity = SensitivityRefiner(
+        self.refiner = None
+        if refiner_filters is not None:
+            of_coil = NormUNet(2, refiner_filters, refiner_pools, dtype=self.dtype_policy)
+            self.refiner = SensitivityRefiner(
                 ComplexNet(of_coil, False, dtype=self.dtype_policy), dtype=self.dtype_policy
             )
         unet = NormUNet if normalized else InstanceUNet
@@ -81,16 +81,16 @@ class VarNet(ReconstructionModel):
 
     def build(self, input_shape=None):
         """Create all weights."""
-        of_coil = [] if self.sensitivity is None else [self.sensitivity.network.network]
+        of_coil = [] if self.refiner is None else [self.refiner.network.network]
         for network in [*of_coil, *self.networks]:
             network.build((None, None, None, 2))  # one by one, which takes a fraction of the time within a trace
         super().build(input_shape)
 
     def call(self, batch):
         """The reconstructed image, (batch, height, width) complex64."""
-        if self.sensitivity is None or not isinstance(self.physics, Cartesian):
+        if self.refiner is None or not isinstance(self.physics, Cartesian):
             batch = self.physics.complete(batch)
-        if self.sensitivity is not None:
+        if self.refiner is not None:
             batch = {**batch, "sensitivity_maps": self.sensitivity_maps(batch)}
         measured = coils = self.physics.coil_adjoint(batch["kspace"], batch)
         for network, step_size in zip(self.networks, self.step_sizes, strict=True):
@@ -104,13 +104,13 @@ class VarNet(ReconstructionModel):
     def sensitivity_maps(self, batch):
         """The estimated maps, (batch, coil, height, width) complex64 of unit root-sum-of-squares."""
         if not isinstance(self.physics, Cartesian):
-            return self.sensitivity(self.physics.estimate_maps(batch))
+            return self.refiner(self.physics.estimate_maps(batch))
         if self.num_low_frequencies is None:
             center = calibration_region(batch["mask"], even=True)
         else:
             center = low_frequency_lines(ops.shape(batch["mask"])[-1], self.num_low_frequencies)
         coils = self.physics.maps_as_seen(self.physics.coil_adjoint(scale(batch["kspace"], center), batch))
-        return self.physics.maps_as_seen(self.sensitivity(coils))
+        return self.physics.maps_as_seen(self.refiner(coils))
 
     def get_config(self):
         """The constructor's arguments."""
@@ -119,8 +119,8 @@ class VarNet(ReconstructionModel):
             "num_cascades": self.num_cascades,
             "num_filters": self.num_filters,
             "num_pools": self.num_pools,
-            "sensitivity_filters": self.sensitivity_filters,
-            "sensitivity_pools": self.sensitivity_pools,
+            "refiner_filters": self.refiner_filters,
+            "refiner_pools": self.refiner_pools,
             "num_low_frequencies": self.num_low_frequencies,
             "normalized": self.normalized,
         }

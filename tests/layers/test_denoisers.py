@@ -18,7 +18,7 @@ from mri_zoo.presets.importers.image_networks import network_weights
 SMALL = {
     "mwcnn": (MWCNN, (4, (3, 5), (2, 1), 2, 6), {}),
     "mwcnn_from_wavelets": (MWCNN, (4, (3, 5), (1, 2), 0, 6), {}),
-    "mwcnn_normalised": (MWCNN, (4, (3, 5), (2, 2), 1, 6), {"batch_norm": True, "residual": True}),
+    "mwcnn_normalised": (MWCNN, (4, (3, 5), (2, 2), 1, 6), {"batch_normalization": True, "residual": True}),
     "didn": (DIDN, (4, 4, 2, 3), {"residual": True}),
     "dncnn": (ConvNet, (4, 5, 3), {"activation": 0.1}),
     "focnet": (FocNet, (4, 3, 3), {"beta": 0.3}),
@@ -62,7 +62,7 @@ def test_published_number_of_parameters(layer, parameters):
     "case, layer",
     [
         ("denoiser_mwcnn", MWCNN(4, (6, 8, 10), (2, 3, 2), 2, 6)),
-        ("denoiser_mwcnn_bn_res", MWCNN(2, (6, 8), (2, 2), 2, 6, batch_norm=True, residual=True)),
+        ("denoiser_mwcnn_bn_res", MWCNN(2, (6, 8), (2, 2), 2, 6, batch_normalization=True, residual=True)),
         ("denoiser_didn", DIDN(2, 4, 2, 3)),
         ("denoiser_dncnn_res", ConvNet(2, 8, 3)),
         ("denoiser_focnet", FocNet(2, 4)),
@@ -74,7 +74,7 @@ def test_equals_the_recorded_network(reference, case, layer):
         image, expected = io["image"], io["output"]
     layer(image)
     arrays = Checkpoint(folder / "checkpoint.h5").in_order()
-    if layer.get_config().get("batch_norm"):
+    if layer.get_config().get("batch_normalization"):
         arrays = convolution_first(arrays)
     triples = list(network_weights(layer, arrays, layer.num_outputs // 2))
     assert len(triples) == len(arrays) == len(layer.weights)

@@ -9,7 +9,7 @@ from mri_zoo.presets.importers.checkpoint import Checkpoint
 from mri_zoo.presets.importers.direct_networks import network_weights, recognise
 
 NETWORKS = {
-    "conv": PReLUConvNet(3, 4, 3, batch_norm=True),
+    "conv": PReLUConvNet(3, 4, 3, batch_normalization=True),
     "mwcnn": DilatedMWCNN(3, 4, 3),
     "mwcnn_extended": DilatedMWCNN(3, 4, 2, use_bias=False, num_inputs=5, last_kernel_size=3),
     "didn": TiedDIDN(3, 4, 2, 3),

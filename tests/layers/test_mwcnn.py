@@ -29,7 +29,7 @@ def test_without_weights_only_the_skips_are_left(rng, first):
 
 
 def test_batch_norm_replaces_biases_and_trains(rng):
-    network = MWCNN(2, (3, 5), (1, 1), 1, 4, batch_norm=True)
+    network = MWCNN(2, (3, 5), (1, 1), 1, 4, batch_normalization=True)
     x = rng.normal(size=(2, 8, 8, 2)).astype("float32")
     network(x)
     means = [layer.moving_mean for layer in network._flatten_layers() if hasattr(layer, "moving_mean")]

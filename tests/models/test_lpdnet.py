@@ -35,7 +35,7 @@ def test_published_number_of_parameters_of_directs_xpdnet():
         ("lpdnet_mwcnn_didn", "LPDNet", {"num_iterations": 2, "num_primal": 2, "num_dual": 2}, 19_550),
         # DIRECT's two networks of k-space share a slope, ours have one each.
         ("xpdnet_conv", "XPDNet", {"num_primal": 2, "num_dual": 2, "exchange": "all", "shared": False}, 14_465 + 1),
-        ("xpdnet_primal", "XPDNet", {"num_primal": 3, "num_dual": 0, "dual_network": None}, 49_652),
+        ("xpdnet_primal", "XPDNet", {"num_primal": 3, "num_dual": 0, "kspace_network": None}, 49_652),
     ],
 )
 def test_equals_the_recorded_network(reference, case, architecture, expected, parameters):
@@ -58,7 +58,7 @@ def test_iterations_must_share_their_arrays(reference, tmp_path):
         import_checkpoint(tmp_path / "changed.safetensors", "direct", "LPDNet")
 
 
-def test_without_a_dual_network_residuals_add_up(rng, monkeypatch):
+def test_without_a_kspace_network_residuals_add_up(rng, monkeypatch):
     """What A^H brings back is A^H (y - A x - A x - ...) if the image stays as it is."""
     seen, model = [], LPDNet(3, 1, 0, PReLUConvNet(2, 4, 2), exchange="all")
     batch, _ = acquire(rng)
@@ -77,12 +77,12 @@ def test_without_a_dual_network_residuals_add_up(rng, monkeypatch):
         ({"num_primal": 1}, '`num_primal` must be >= 2 with exchange="one" and >= 1 otherwise, got 1'),
         ({"num_dual": 0}, '`num_dual` must be >= 1 with exchange="one" and >= 0 otherwise, got 0'),
         (
-            {"num_dual": 0, "exchange": "all", "dual_network": ConvNet(2)},
-            "`dual_network` must be None with `num_dual` 0",
+            {"num_dual": 0, "exchange": "all", "kspace_network": ConvNet(2)},
+            "`kspace_network` must be None with `num_dual` 0",
         ),
-        ({"dual_network": ConvNet(2)}, "`dual_network` must have 10 outputs, got 2"),
+        ({"kspace_network": ConvNet(2)}, "`kspace_network` must have 10 outputs, got 2"),
         ({"exchange": "two"}, '`exchange` must be "one" or "all", got \'two\''),
-        ({"primal_network": "unet"}, "`primal_network` must be a Keras layer, got 'unet'"),
+        ({"image_network": "unet"}, "`image_network` must be a Keras layer, got 'unet'"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):

@@ -37,7 +37,7 @@ from mri_zoo.physics.cartesian import Cartesian
 from mri_zoo.physics.noncartesian import NonCartesian
 
 XPDNET = {"image_network": ConvNet(4, 4, 1), "num_iterations": 2, "num_primal": 2, "pad_multiple": 1}
-LPDNET = {"num_primal": 2, "num_dual": 0, "primal_network": PReLUConvNet(4, 4, 2)}
+LPDNET = {"num_primal": 2, "num_dual": 0, "image_network": PReLUConvNet(4, 4, 2)}
 INITIALIZER = {"initializer_filters": (4,), "initializer_dilations": (2,), "initializer_scales": 1}
 VARNET = {"num_cascades": 2, "num_filters": 3, "num_pools": 1}
 REFINER = SensitivityRefiner(ComplexNet(InstanceUNet(2, 3, 1), residual=False))
@@ -55,8 +55,8 @@ MODELS = {
     "refined_maps": lambda physics: RefinedMaps(PDNet(2, 2, 1, 4, True, physics=physics), REFINER),
     "unet": lambda **options: UNet((4, 6), 1, **options),
     "vsharp": lambda **options: VSHARP(PReLUConvNet(2, 4, 2), 2, 2, **INITIALIZER, **options),
-    "varnet": lambda **options: VarNet(**VARNET, sensitivity_filters=2, sensitivity_pools=1, **options),
-    "varnet_given_maps": lambda **options: VarNet(**VARNET, sensitivity_filters=None, **options),
+    "varnet": lambda **options: VarNet(**VARNET, refiner_filters=2, refiner_pools=1, **options),
+    "varnet_given_maps": lambda **options: VarNet(**VARNET, refiner_filters=None, **options),
     "xpdnet": lambda **options: XPDNet(refiner_filters=None, **XPDNET, **options),
     "zero_filled": ZeroFilled,
 }

@@ -35,7 +35,7 @@ def test_image_scales_with_the_data_and_has_no_phase(rng):
 
 
 def test_without_standardization_the_network_sees_the_magnitude(rng):
-    model, (batch, _) = UNet((3, 4), standardize=False), acquire(rng)
+    model, (batch, _) = UNet((3, 4), normalized=False), acquire(rng)
     magnitude = np.abs(model.physics.adjoint(batch["kspace"], batch))
     expected = np.asarray(model.network(magnitude[..., None]))[..., 0]
     assert relative_error(np.asarray(model(batch)).real, expected) < 1e-6

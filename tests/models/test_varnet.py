@@ -8,7 +8,7 @@ from mri_zoo.layers.convnet import ComplexNet
 from mri_zoo.models import VarNet
 from mri_zoo.presets.importers.checkpoint import Checkpoint
 
-SMALL = {"num_cascades": 2, "num_filters": 3, "num_pools": 2, "sensitivity_filters": 2, "sensitivity_pools": 2}
+SMALL = {"num_cascades": 2, "num_filters": 3, "num_pools": 2, "refiner_filters": 2, "refiner_pools": 2}
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_published_number_of_parameters():
 
 def test_equals_the_recorded_network(recorded):
     model = import_checkpoint(recorded / "checkpoint.safetensors", "fastmri", "VarNet")
-    expected = {"num_cascades": 3, "num_filters": 5, "num_pools": 3, "sensitivity_filters": 3, "sensitivity_pools": 3}
+    expected = {"num_cascades": 3, "num_filters": 5, "num_pools": 3, "refiner_filters": 3, "refiner_pools": 3}
     assert expected.items() <= model.get_config().items()
     with np.load(recorded / "io.npz") as io:
         for case, number in [("even", None), ("even", 4), ("odd", None), ("odd", 5)]:
@@ -76,7 +76,7 @@ def test_bad_arguments_are_refused():
         ({"num_cascades": 0}, "`num_cascades` must be >= 1, got 0"),
         ({"num_low_frequencies": 0}, "`num_low_frequencies` must be >= 1 or None, got 0"),
         ({"num_pools": 0}, "`num_pools` must be >= 1, got 0"),
-        ({"sensitivity_filters": 0}, "`num_filters` must be >= 1, got 0"),
+        ({"refiner_filters": 0}, "`num_filters` must be >= 1, got 0"),
     ]:
         with pytest.raises(ValueError, match=message):
             VarNet(**arguments)
@@ -86,7 +86,7 @@ def test_equals_endtoendvarnet_of_direct(reference):
     pytest.importorskip("torch")
     folder = reference / "pytorch" / "direct_e2evarnet"
     model = import_checkpoint(folder / "checkpoint.pt", "direct", "VarNet")
-    expected = {"num_cascades": 3, "num_filters": 5, "num_pools": 3, "sensitivity_filters": None, "normalized": False}
+    expected = {"num_cascades": 3, "num_filters": 5, "num_pools": 3, "refiner_filters": None, "normalized": False}
     assert expected.items() <= model.get_config().items()
     assert model.count_params() == 141_159
     for batch, outputs in direct_batches(folder / "io.npz"):

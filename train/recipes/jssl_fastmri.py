@@ -82,7 +82,7 @@ def unet():
 
 def varnet():
     """The end-to-end VarNet of appendix C; with the maps' network 13,574,868 parameters."""
-    return VarNet(6, 16, 4, sensitivity_filters=None, normalized=False)
+    return VarNet(6, 16, 4, refiner_filters=None, normalized=False)
 
 
 def setup(name, data, model=vsharp, data_consistent=False, every_step=True, **changes):

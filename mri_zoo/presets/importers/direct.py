@@ -117,8 +117,8 @@ def _lpdnet_arguments(checkpoint):
         "num_iterations": count(checkpoint, "primal_net."),
         "num_primal": primal.num_outputs // 2,
         "num_dual": dual.num_outputs // 2,
-        "primal_network": primal,
-        "dual_network": dual,
+        "image_network": primal,
+        "kspace_network": dual,
     }
 
 
@@ -136,8 +136,8 @@ def _xpdnet_arguments(checkpoint):
         "num_iterations": count(checkpoint, "image_model_list."),
         "num_primal": primal.num_outputs // 2,
         "num_dual": dual.num_outputs // 2 if has_dual else 0,
-        "primal_network": primal,
-        "dual_network": dual,
+        "image_network": primal,
+        "kspace_network": dual,
         "exchange": "all",
         "shared": False,
     }
@@ -180,7 +180,7 @@ def _varnet_arguments(checkpoint):
         "num_cascades": count(checkpoint, "layers_list."),
         "num_filters": unet.num_filters,
         "num_pools": unet.num_pools,
-        "sensitivity_filters": None,
+        "refiner_filters": None,
         "normalized": False,
     }
 

@@ -183,12 +183,12 @@ def _conv(checkpoint, prefix):
         "num_outputs": len(kernels[-1]),
         "num_filters": len(kernels[0]),
         "num_convolutions": len(kernels),
-        "batch_norm": f"{prefix}conv.1.running_mean" in checkpoint.arrays,
+        "batch_normalization": f"{prefix}conv.1.running_mean" in checkpoint.arrays,
     }
 
 
 def _conv_weights(network, checkpoint, prefix):
-    stride = 3 if network.batch_norm else 2
+    stride = 3 if network.batch_normalization else 2
     for i, layer in enumerate(network.convolutions):
         yield from layer_weights(layer, checkpoint, f"{prefix}conv.{stride * i}")
     for i, norm in enumerate(network.norms):

@@ -38,16 +38,16 @@ def unet_weights(network, checkpoint, prefix=""):
 
 
 def _varnet_arguments(checkpoint):
-    sensitivity = unet_arguments(checkpoint, SENSITIVITY)
+    refiner = unet_arguments(checkpoint, SENSITIVITY)
     return {
         "num_cascades": sum(name.endswith(".dc_weight") for name in checkpoint.arrays),
         **unet_arguments(checkpoint, CASCADE.format(0)),
-        **{name.replace("num", "sensitivity"): value for name, value in sensitivity.items()},
+        **{name.replace("num", "refiner"): value for name, value in refiner.items()},
     }
 
 
 def _varnet_weights(model, checkpoint):
-    yield from unet_weights(model.sensitivity.network.network.unet, checkpoint, SENSITIVITY)
+    yield from unet_weights(model.refiner.network.network.unet, checkpoint, SENSITIVITY)
     for i, (network, step_size) in enumerate(zip(model.networks, model.step_sizes, strict=True)):
         yield step_size, f"cascades.{i}.dc_weight", checkpoint[f"cascades.{i}.dc_weight"].reshape(())
         yield from unet_weights(network.unet, checkpoint, CASCADE.format(i))
