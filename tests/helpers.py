@@ -49,6 +49,12 @@ def acquire(rng, size=(15, 13), coils=1, maps=False, full_height_mask=False, bat
     return (batch | {"sensitivity_maps": sensitivities.astype("complex64")} if maps else batch), image
 
 
+def acquire_frames(rng, size=(15, 13), frames=2, **options):
+    """Slices as frames, an axis before the height of all arrays, each with a mask of its own: see `acquire`."""
+    batches, images = zip(*(acquire(rng, size, **options) for _ in range(frames)), strict=True)
+    return {key: np.stack([batch[key] for batch in batches], axis=2) for key in batches[0]}, np.stack(images, axis=1)
+
+
 def ndft_matrix(trajectory, size):
     """The exact non-uniform transform, orthonormal, as a matrix (samples, pixels) in double precision."""
     axes = [np.arange(n) - n // 2 for n in size]

@@ -34,7 +34,7 @@ def create_model(name):
 
 def load_batch(folder, name="pdnet"):
     """The batch dict and the target for a model; the models have to estimate coil sensitivities."""
-    with np.load(folder / ("samples.npz" if name == "samples" else "batch.npz")) as file:
+    with np.load(folder / {"samples": "samples.npz", "vsharp_3d": "frames.npz"}.get(name, "batch.npz")) as file:
         return {key: file[key] for key in file if key != "target"}, file["target"]
 
 
@@ -99,14 +99,14 @@ def run_on_two_devices(folder):
 def recorded(request, tmp_path_factory):
     """Folder with weights, batches and the images of TensorFlow, which this process runs, of the named models."""
     import keras
-    from helpers import acquire, acquire_noncartesian
+    from helpers import acquire, acquire_frames, acquire_noncartesian
     from zoo import MODELS
 
     folder, rng = tmp_path_factory.mktemp("tensorflow"), np.random.default_rng(0)
     keras.utils.set_random_seed(0)
-    for file, acquired in (("batch", acquire), ("samples", acquire_noncartesian)):
+    for file, acquired in (("batch", acquire), ("samples", acquire_noncartesian), ("frames", acquire_frames)):
         batch, image = acquired(rng, coils=3, batch_size=4)
-        np.savez(folder / f"{file}.npz", **batch, target=np.abs(image)[:, 1:, 1:12])
+        np.savez(folder / f"{file}.npz", **batch, target=np.abs(image)[..., 1:, 1:12])
     for name in request.param or [*MODELS, "samples"]:
         model, (batch, _) = create_model(name), load_batch(folder, name)
         np.save(folder / f"{name}.npy", model(batch))

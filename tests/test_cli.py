@@ -136,7 +136,7 @@ def test_one_command_judges_every_model(run, tmp_path, request, data):
         shared = request.getfixturevalue("shared_data")
         dataset = {"scans": "fastmri", "volumes": "oasis"}[data]
         root = shared / {"scans": "train/kspace_multicoil", "volumes": "test/volumes/sct_cspine_T2star.nii.gz"}[data]
-    names = list(LEARNED)
+    names = [name for name in LEARNED if name != "vsharp_3d"]  # it takes frames
     for name in names:
         model = create(name, **({"crop": None} if name in ("unet", "fastmri_unet") else {}))
         model.build()

@@ -1,7 +1,7 @@
 """One small model of each kind, for the tests that every model must pass on every backend."""
 
 import numpy as np
-from helpers import relative_error
+from helpers import acquire, acquire_frames, relative_error
 
 from mri_zoo.layers.convnet import ComplexNet, ConvNet
 from mri_zoo.layers.direct import DilatedMWCNN, PReLUConvNet, TiedDIDN
@@ -13,6 +13,7 @@ from mri_zoo.layers.unet import UNetBlock
 from mri_zoo.models import (
     CGSENSE,
     VSHARP,
+    VSHARP3D,
     CascadeNet,
     DataConsistent,
     DealiasingNet,
@@ -46,7 +47,7 @@ def data_consistent(physics, num_filters, **options):
     return DataConsistent(DirectUNet(num_filters, 1, combine_coils=True, physics=physics, **options), **options)
 
 
-# Small, and with no argument at its default.
+# Small, and with no argument at its default. `DIP` is missing: its image is of a fit to one scan, not of the batch.
 LEARNED = {
     "cascade_net": (
         CascadeNet,
@@ -163,6 +164,16 @@ LEARNED = {
             "initializer_dilations": (1,),
         },
     ),
+    "vsharp_3d": (
+        VSHARP3D,
+        {
+            "denoiser": InstanceUNet(2, 2, 1, dimensions=3),
+            "num_iterations": 2,
+            "num_gradient_steps": 2,
+            "initializer_filters": (3,),
+            "initializer_dilations": (2,),
+        },
+    ),
     "xpdnet": (
         XPDNet,
         {
@@ -200,6 +211,11 @@ def create(name, **options):
     """A model whose 15 x 13 images have a window for the sensitivity maps."""
     model_class, arguments = MODELS[name]
     return model_class(**{"physics": Cartesian(center_fraction=0.4), **arguments, **options})
+
+
+def acquire_for(name, rng, size=(15, 13), **options):
+    """`helpers.acquire`, with frames for a model that takes them."""
+    return (acquire_frames if name == "vsharp_3d" else acquire)(rng, size, **options)
 
 
 def deviation(name, found, expected):

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers import acquire, direct_batches, fft_reference, random_complex, relative_error
+from helpers import acquire, acquire_frames, direct_batches, fft_reference, random_complex, relative_error
 from keras import ops
 
 from mri_zoo import import_checkpoint
@@ -19,12 +19,6 @@ SMALL = {"num_iterations": 2, "num_gradient_steps": 2, "initializer_filters": (3
 
 def small_3d(**options):
     return VSHARP3D(InstanceUNet(2, 2, 1, dimensions=3), **SMALL, **options)
-
-
-def frames_of_slices(rng, frames=3, coils=2, size=(15, 13)):
-    """A batch of frames with a mask of their own, each acquired as a slice."""
-    batches, images = zip(*(acquire(rng, size, coils, maps=True) for _ in range(frames)), strict=True)
-    return {key: np.stack([batch[key] for batch in batches], axis=2) for key in batches[0]}, np.stack(images, axis=1)
 
 
 def test_published_numbers_of_parameters():
@@ -149,29 +143,10 @@ def test_first_step_sizes_and_penalties_are_positive():
         assert np.mean(values) == pytest.approx(deviation * np.sqrt(2 / np.pi), rel=0.15)
 
 
-@pytest.mark.filterwarnings("error::UserWarning")
-def test_frames_train_save_and_reload(rng, tmp_path):
-    keras.utils.set_random_seed(0)
-    model, (batch, image) = small_3d(), frames_of_slices(rng)
-    with tf.GradientTape() as tape:
-        loss = ops.mean(ops.abs(model(batch) - image))
-    gradients = tape.gradient(loss, model.trainable_variables)
-    for weight, gradient in zip(model.trainable_variables, gradients, strict=True):
-        assert np.all(np.isfinite(gradient)) and np.any(gradient), weight.path
-
-    model.compile(keras.optimizers.Adam(0.02), loss="mae", run_eagerly=True)
-    losses = model.fit(batch, np.abs(image), epochs=8, verbose=0).history["loss"]
-    assert losses[-1] < 0.9 * losses[0]
-    model.save(tmp_path / "model.keras")
-    copy = keras.models.load_model(tmp_path / "model.keras")
-    assert copy.get_config() == model.get_config()
-    np.testing.assert_array_equal(copy(batch), model(batch))
-
-
 def test_frames_of_different_sizes_and_one_mask(rng):
     model = small_3d()
     for frames, coils, size in [(1, 2, (15, 13)), (5, 3, (12, 17))]:
-        batch, image = frames_of_slices(rng, frames, coils, size)
+        batch, image = acquire_frames(rng, size, frames, coils=coils, maps=True)
         batch["mask"] = batch["mask"][:, :, :1]
         found = model.predict(batch, verbose=0)
         assert found.dtype == np.complex64 and found.shape == image.shape
@@ -180,7 +155,7 @@ def test_frames_of_different_sizes_and_one_mask(rng):
 
 def test_maps_of_frames_are_refined_one_by_one(rng):
     refiner = SensitivityRefiner(ComplexNet(InstanceUNet(2, 2, 2), residual=False))
-    model, (batch, _) = RefinedMaps(small_3d(), refiner), frames_of_slices(rng)
+    model, (batch, _) = RefinedMaps(small_3d(), refiner), acquire_frames(rng, frames=3, coils=2, maps=True)
     model.build()
     assert model(batch).shape == (2, 3, 15, 13)
     maps = np.asarray(model.sensitivity_maps(batch))
