@@ -24,7 +24,7 @@ optimizer               Keras optimizer class; Adam by default
 optimizer_arguments     dict of its arguments; {} by default
 learning_rate           1e-3 by default; or a schedule of Keras's kind, where `schedule` is "constant"
 schedule                "constant" (default); "cosine": down to zero over all epochs; "thirds": divided by ten after
-                        each third of the epochs
+                        each third of the epochs; or a function of the epoch, counted from 0, that gives a factor
 batch_size              1 by default
 strategy                function with the arguments of `mri_zoo.training.supervised.train`, by default that one; another
                         is `mri_zoo.training.layerwise.train_layerwise`, whose `epochs` are those of each stage, and
@@ -112,8 +112,10 @@ def load_recipe(path, overrides=()):
     for key in REQUIRED:
         if recipe.get(key) is None:
             raise ValueError(f"{path}: the recipe leaves `{key}` open; give it with `--set {key}=...`.")
-    if recipe["schedule"] not in ("constant", "cosine", "thirds"):
-        raise ValueError(f'`schedule` must be "constant", "cosine" or "thirds", got {recipe["schedule"]!r}.')
+    if recipe["schedule"] not in ("constant", "cosine", "thirds") and not callable(recipe["schedule"]):
+        raise ValueError(
+            f'`schedule` must be "constant", "cosine", "thirds" or a function of the epoch, got {recipe["schedule"]!r}.'
+        )
     for key in ("epochs", "batch_size"):
         if not isinstance(recipe[key], int) or recipe[key] < 1:
             raise ValueError(f"`{key}` must be a whole number >= 1, got {recipe[key]!r}.")
@@ -147,11 +149,22 @@ def make_optimizer(recipe, num_steps):
         raise ValueError(f"`learning_rate` is a schedule already, so `schedule` {recipe['schedule']!r} cannot be used.")
     if recipe["schedule"] == "cosine":
         rate = keras.optimizers.schedules.CosineDecay(rate, num_steps)
-    elif recipe["schedule"] == "thirds":  # of whole epochs: of 50, the first 17 and the next 17
-        ends = [-(-recipe["epochs"] * i // 3) * (num_steps // recipe["epochs"]) for i in (1, 2)]
-        rates = [rate, rate / 10, rate / 100]
-        rate = keras.optimizers.schedules.PiecewiseConstantDecay([end - 1 for end in ends], rates)
+    elif recipe["schedule"] != "constant":
+        factor = _thirds(recipe["epochs"]) if recipe["schedule"] == "thirds" else recipe["schedule"]
+        rates = [rate * factor(epoch) for epoch in range(recipe["epochs"])]
+        changes = [epoch for epoch in range(1, len(rates)) if rates[epoch] != rates[epoch - 1]]
+        last_steps = [epoch * (num_steps // len(rates)) - 1 for epoch in changes]
+        rate = rates[0]
+        if changes:
+            rates = [rates[epoch] for epoch in (0, *changes)]
+            rate = keras.optimizers.schedules.PiecewiseConstantDecay(last_steps, rates)
     return recipe["optimizer"](learning_rate=rate, **recipe["optimizer_arguments"])
+
+
+def _thirds(epochs):
+    """Divided by ten after each third of whole epochs: of 50, the first 17 and the next 17."""
+    ends = [-(-epochs * i // 3) for i in (1, 2)]
+    return lambda epoch: 0.1 ** sum(epoch >= end for end in ends)
 
 
 def _replaced(container, keys, value, path):

@@ -119,7 +119,8 @@ def _learning_rate(recipe):
     if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
         arguments = ", ".join(f"{key} {value}" for key, value in rate.get_config().items() if key != "name")
         return f"{type(rate).__name__} ({arguments})"
-    return f"{rate:g} ({recipe['schedule']})"
+    schedule = recipe["schedule"]
+    return f"{rate:g} ({schedule.__name__.replace('_', ' ') if callable(schedule) else schedule})"
 
 
 def _initial_model(recipe):

@@ -163,6 +163,14 @@ def test_overrides_reach_into_dicts_and_samplings():
     assert load_recipe(RECIPE)["model_arguments"]["num_iterations"] == 1
 
 
+def test_a_function_of_the_epoch_scales_the_rate():
+    recipe = {**load_recipe(RECIPE), "epochs": 5, "schedule": lambda epoch: 0.5 ** (epoch // 2)}
+    schedule = make_optimizer(recipe, 5 * 3)._learning_rate
+    rates = [float(schedule(step)) for step in range(5 * 3)]
+    assert rates == pytest.approx([0.01] * 6 + [0.005] * 6 + [0.0025] * 3)
+    assert float(make_optimizer({**recipe, "epochs": 2}, 6).learning_rate) == pytest.approx(0.01)
+
+
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*_af*.py")), ids=lambda path: path.stem)
 def test_published_recipes_are_whole(path):
     recipe = load_recipe(path)

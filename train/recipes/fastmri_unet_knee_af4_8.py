@@ -1,0 +1,7 @@
+"""fastMRI's U-net on its multi-coil knees, random masks, accelerations 4 and 8, as for its leaderboard."""
+
+from fastmri_leaderboard import UNET, setup
+
+recipe = setup(
+    "fastmri-unet-knee-fastmri-af4-8", UNET, "knee", model_arguments={"num_filters": 256, "crop": (320, 320)}
+)

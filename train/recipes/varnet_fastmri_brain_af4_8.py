@@ -1,0 +1,5 @@
+"""E2E-VarNet on multi-coil brains of fastMRI, equispaced masks, accelerations 4 and 8, as for fastMRI's leaderboard."""
+
+from fastmri_leaderboard import VARNET, setup
+
+recipe = setup("varnet-brain-fastmri-af4-8", VARNET, "brain")
