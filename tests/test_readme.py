@@ -107,14 +107,13 @@ def test_examples_of_the_data_page_run(rng, capsys):
 
 
 def test_added_model_runs_as_printed(rng, tmp_path, monkeypatch):
-    model, registration, tests, recipe = blocks("docs/add_a_model.md", "python")
+    model, tests, recipe = blocks("docs/add_a_model.md", "python")
     (entry,) = blocks("docs/add_a_model.md", "py")
     module = types.ModuleType("mri_zoo.models.unrolled_gradient")
     monkeypatch.setitem(sys.modules, module.__name__, module)
     exec(model, vars(module))
-    monkeypatch.setattr(mri_zoo.models, "__all__", [*mri_zoo.models.__all__])
-    monkeypatch.setattr(mri_zoo.models, "UnrolledGradient", None, raising=False)
-    exec(registration, vars(mri_zoo.models))
+    monkeypatch.setattr(mri_zoo.models, "__all__", [*mri_zoo.models.__all__, "UnrolledGradient"])
+    monkeypatch.setattr(mri_zoo.models, "UnrolledGradient", module.UnrolledGradient, raising=False)
 
     ((model_class, arguments),) = eval(f"{{{entry}}}", vars(mri_zoo.models)).values()
     assert model_class(**arguments).get_config().items() >= arguments.items()
