@@ -4,8 +4,10 @@ Nothing but an index of (volume, slice) is held in memory; slices are read, mask
 parallel, and always in the same order for the same seed.
 """
 
+import collections
 import contextlib
 import dataclasses
+import math
 import re
 
 import numpy as np
@@ -257,7 +259,7 @@ class _Examples:
         """(number of examples, 2): volume and slice of each, in the order of an epoch."""
         inner = 1 if self.trajectory == 3 else self.inner_slices
         numbers = rng.permutation(len(self.sources)) if self.training else range(len(self.sources))
-        rows = [[(v, s) for s in _chosen(self.sources[v], self.slices, inner, rng)] for v in numbers]
+        rows = [[(v, s) for s in _chosen(self.sources[v].info, self.slices, inner, rng)] for v in numbers]
         # Slices of all volumes are mixed, or of as many as are kept in memory where each is read as a whole.
         whole = any(getattr(source, "whole", False) for source in self.sources)
         window = NUM_CACHED_VOLUMES if whole and self.slices == "all" else len(rows)
@@ -364,7 +366,7 @@ def _part(dataset, scaling, batch_size):
     return part
 
 
-def batch_by_shape(dataset, batch_size):
+def batch_by_shape(dataset, batch_size, number=None):
     """Batches of slices of one shape, in the order in which they fill; the last ones may be smaller.
 
     What all slices of a batch share of an acquisition off the Cartesian grid has a batch axis of 1.
@@ -372,6 +374,7 @@ def batch_by_shape(dataset, batch_size):
     Args:
         dataset: of `slices_of`, volumes of any sizes.
         batch_size: slices in a batch.
+        number: of batches, where it is certain: the dataset has this length then.
     """
 
     def key(inputs, target):
@@ -379,7 +382,28 @@ def batch_by_shape(dataset, batch_size):
         return tf.strings.to_hash_bucket_fast(tf.strings.reduce_join(tf.strings.as_string(shape), separator="x"), 2**62)
 
     batches = dataset.group_by_window(key, lambda _, window: window.batch(batch_size), window_size=batch_size)
-    return batches.map(_shared_once) if "trajectory" in dataset.element_spec[0] else batches
+    batches = batches.map(_shared_once) if "trajectory" in dataset.element_spec[0] else batches
+    return batches if number is None else batches.apply(tf.data.experimental.assert_cardinality(number))
+
+
+def count_batches(sources, sampling, batch_size, *, slices="all", inner_slices=None, partitions=1, **options):
+    """How many batches `batch_by_shape` makes of an epoch of `slices_of`, whose arguments these are, without reading.
+
+    Returns:
+        The number, and whether it is certain. It is a guess along trajectories, for volumes that were measured
+        undersampled, and where images of unequal sides are turned (`augment`).
+    """
+    dimensions, counts, certain = _dimensions(sources, sampling), collections.Counter(), True
+    for info in (source.info for source in sources):
+        size = (info.height, info.width)
+        whole_target = options.get("augment") or getattr(options.get("split"), "self_supervised", False)
+        target = size if whole_target else info.target_size or size
+        target = tuple(map(min, target, options.get("crop") or target))
+        chosen = 1 if dimensions == 3 else len(_chosen(info, slices, inner_slices, np.random.default_rng(0)))
+        counts[info.num_coils, size, target, info.num_slices if dimensions == 3 else None] += partitions * chosen
+        turned = options.get("augment") and info.height != info.width
+        certain = certain and not (dimensions or turned or _is_undersampled(info))
+    return sum(math.ceil(count / batch_size) for count in counts.values()), certain
 
 
 @contextlib.contextmanager
@@ -433,8 +457,8 @@ def _is_undersampled(info):
     return info.mask is not None or info.trajectory is not None
 
 
-def _chosen(source, slices, inner_slices, rng):
-    count = source.info.num_slices
+def _chosen(info, slices, inner_slices, rng):
+    count = info.num_slices
     inner = min(inner_slices or count, count)
     first = (count - inner) // 2
     return [first + int(rng.integers(inner))] if slices == "random" else range(first, first + inner)

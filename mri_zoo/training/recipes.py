@@ -25,7 +25,7 @@ optimizer_arguments     dict of its arguments; {} by default
 learning_rate           1e-3 by default; or a schedule of Keras's kind, where `schedule` is "constant"
 schedule                "constant" (default); "cosine": down to zero over all epochs; "thirds": divided by ten after
                         each third of the epochs; or a function of the epoch, counted from 0, that gives a factor
-batch_size              1 by default
+batch_size              1 by default; slices of a batch have one shape, and the last of an epoch may be fewer
 strategy                function with the arguments of `mri_zoo.training.supervised.train`, by default that one; another
                         is `mri_zoo.training.layerwise.train_layerwise`, whose `epochs` are those of each stage, and
                         `mri_zoo.training.self_supervised.train_jointly`

@@ -57,7 +57,7 @@ def train(recipe, output, resume=False, prepared=None, report=print, verbose=0, 
     keras.utils.set_random_seed(recipe["seed"])
     network = _initial_model(recipe)
     model = wrap(network) if wrap else network
-    optimizer = make_optimizer(recipe, recipe["epochs"] * len(data.train(0)))
+    optimizer = make_optimizer(recipe, recipe["epochs"] * data.steps())
     model.compile(optimizer, recipe["loss"], metrics=recipe["metrics"])
     optimizer.build(model.trainable_variables)
     first = 0
@@ -93,7 +93,7 @@ def train(recipe, output, resume=False, prepared=None, report=print, verbose=0, 
         report(f"epoch {epoch + 1}/{recipe['epochs']}  {values}")
     writer.close()
     _load_checkpoint(model, best)
-    training = describe(recipe, len(data.train(0)), _best_epoch(history, recipe) + 1)
+    training = describe(recipe, data.steps(), _best_epoch(history, recipe) + 1)
     card = {"summary": recipe["name"], "training": training, **recipe["card"]}
     save_preset(output / "preset" / recipe["name"], network, recipe["scaling"], recipe["sampling"], card)
     return network
@@ -170,15 +170,26 @@ class _Pipeline:
         options = self.recipe["train_options"]
         return self._batches("train", training=True, seed=self.recipe["seed"], epochs=(epoch, epoch + 1), **options)
 
+    def steps(self):
+        """Batches in an epoch."""
+        if self.datasets:
+            return len(self.train(0))
+        return self._count("train", self.recipe["train_options"])[0]
+
     def validation(self):
         return self._batches("validation", training=False, **self.recipe["validation_options"])
 
-    def _batches(self, split, **options):
+    def _batches(self, split, /, **options):  # `split` is an option, too
         recipe = self.recipe
         slices = self.pipeline.slices_of(self.sources[split], recipe["sampling"], scaling=recipe["scaling"], **options)
         if recipe["batch_size"] == 1:
             return slices.batch(1)
-        return self.pipeline.batch_by_shape(slices, recipe["batch_size"])
+        number, certain = self._count(split, options)  # without it Keras warns, and counts one step too many
+        return self.pipeline.batch_by_shape(slices, recipe["batch_size"], number if certain else None)
+
+    def _count(self, split, options):
+        sources, sampling, batch_size = self.sources[split], self.recipe["sampling"], self.recipe["batch_size"]
+        return self.pipeline.count_batches(sources, sampling, batch_size, **options)
 
 
 class _Prepared:
@@ -186,11 +197,15 @@ class _Prepared:
 
     def __init__(self, recipe, folder):
         self.folder, self.seed, self.errors = Path(folder), recipe["seed"], contextlib.nullcontext
-        if not len(self.train(0)):
+        if not self.steps():
             raise DataError(f"{folder} holds no training batch.")
 
     def train(self, epoch):
         return PreparedBatches(self.folder / "train", shuffle_seed=self.seed, epoch=epoch)
+
+    def steps(self):
+        """Batches in an epoch."""
+        return len(self.train(0))
 
     def validation(self):
         return PreparedBatches(self.folder / "validation")

@@ -10,10 +10,10 @@ import h5py
 import numpy as np
 import pytest
 
-from mri_zoo.data import DataError, PreparedBatches
+from mri_zoo.data import DataError, GaussianSplit, PreparedBatches
 from mri_zoo.presets import load_preset
 from mri_zoo.training.recipes import load_recipe, make_optimizer
-from mri_zoo.training.supervised import _best_epoch, prepare, train
+from mri_zoo.training.supervised import _best_epoch, _Pipeline, prepare, train
 
 RECIPE = Path(__file__).with_name("tiny_recipe.py")
 RECIPES = Path(__file__).parents[2] / "train" / "recipes"
@@ -109,6 +109,43 @@ def test_patience_stops_a_training_that_no_longer_improves(tmp_path):
     train(recipe, tmp_path, report=lines.append)
     assert "has not improved for 1 epochs" in lines[-1]
     assert sum(line.startswith("epoch") for line in lines) == 2
+
+
+def test_batches_have_one_shape_and_the_last_of_each_may_be_smaller(tmp_path):
+    recipe = load_recipe(RECIPE, ["epochs=2", "batch_size=4"])
+    blobs = type(recipe["sources"](None, "train")[0])
+    recipe["sources"] = lambda root, split: [blobs(seed, size=(17 - 2 * (seed % 2), 13)) for seed in range(4)]
+    batches = list(_Pipeline(recipe).train(0))  # 6 slices of each size
+    assert sorted(tuple(target.shape) for _, target in batches) == [(n, h, 13) for n in (2, 4) for h in (15, 17)]
+    lines = []
+    train(recipe, tmp_path, report=lines.append)
+    card = load_preset(tmp_path / "preset" / "pdnet-blobs").metadata["training"]
+    assert card.startswith("2 epochs of 4 steps of 4 slice(s)") and len(lines) == 2
+    assert arrays(tmp_path / "last.weights.h5")["optimizer/vars/0"] == 2 * 4  # its steps
+
+
+@pytest.mark.parametrize(
+    "options, number, certain",
+    [
+        ({}, 4, True),
+        ({"slices": "random"}, 2, True),
+        ({"inner_slices": 2, "crop": (9, 11)}, 2, True),
+        ({"augment": True}, 4, False),  # the images are no squares
+        ({"split": GaussianSplit(window=2), "partitions": 3}, 10, True),
+    ],
+)
+def test_number_of_batches_is_told_in_advance_where_it_is_certain(options, number, certain):
+    recipe = {**load_recipe(RECIPE, ["batch_size=4"]), "train_options": options}
+    blobs = type(recipe["sources"](None, "train")[0])
+    recipe["sources"] = lambda root, split: [blobs(seed, size=(17 - 2 * (seed % 2), 13)) for seed in range(4)]
+    data = _Pipeline(recipe)
+    assert data.steps() == number
+    batches = data.train(0)
+    found = len(list(batches))
+    if certain:
+        assert len(batches) == found == number
+    else:
+        assert batches.cardinality() < 0 and number <= found <= number + 2
 
 
 def test_prepared_batches_are_the_pipelines_and_can_be_trained_on(tmp_path):
