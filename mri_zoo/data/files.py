@@ -8,7 +8,6 @@ import collections
 import contextlib
 import functools
 import gzip
-import operator
 import re
 import threading
 import xml.etree.ElementTree as ElementTree
@@ -20,8 +19,9 @@ import nibabel
 import numpy as np
 
 from mri_zoo.data.fourier import fft2c
+from mri_zoo.data.hdf5 import DatasetSlices, hdf5_dataset, hdf5_error, number_attribute, open_hdf5, text_attribute
 from mri_zoo.data.simulate import smooth_phase
-from mri_zoo.data.volume import DataError, Volume, VolumeInfo
+from mri_zoo.data.volume import DataError, Volume, VolumeInfo, check_finite, checked_slices
 
 # A handful, so that a pass over volumes one after the other decompresses each once: about 70 MB each at 256^3.
 NUM_CACHED_VOLUMES = 4
@@ -89,8 +89,8 @@ class FastMRIFile:
                 target_size=self._target.shape[1:] if self._target else None,
                 mask=_mask(file, height, width),
                 padding=_padding(file, width),
-                maximum=_number_attribute(file, "max"),
-                norm=_number_attribute(file, "norm"),
+                maximum=number_attribute(file, "max"),
+                norm=number_attribute(file, "norm"),
             )
 
     def read(self, slices=None):
@@ -241,7 +241,7 @@ def open_volume(path, dataset=None, phase_seed=None):
         return ImageFile(path, dataset, phase_seed)
     if Path(path).name.lower().endswith(_EXTENSIONS["oasis"]):
         return NIfTIFile(path, phase_seed)
-    from mri_zoo.data import raw  # which is made of what is in this module
+    from mri_zoo.data import raw  # which brings Keras along
 
     if Path(path).suffix.lower() in (".cfl", ".hdr"):
         return raw.BARTFile(path)
@@ -289,105 +289,6 @@ def find_volumes(root, kind):
     return paths
 
 
-@contextlib.contextmanager
-def open_hdf5(path):
-    """An open HDF5 file, for a `with` statement, in which every fault of the file becomes a `DataError`."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; expected an HDF5 file.")
-    if not h5py.is_hdf5(path):
-        raise DataError(f"{path}: is not an HDF5 file, or not readable; expected fastMRI's layout in HDF5.")
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except (OSError, RuntimeError) as error:  # h5py has no error of its own
-        raise DataError(f"{path}: is truncated or damaged; expected a whole HDF5 file ({error}).") from error
-
-
-def hdf5_error(file, name, found, expected):
-    """The `DataError` about a dataset of an open file."""
-    return DataError(f"{file.filename}: dataset `{name}` {found}; expected {expected}.")
-
-
-def hdf5_dataset(file, name, kind, ranks, axes):
-    """The dataset after checks of its type ("complex" or "real"), rank and emptiness."""
-    dataset = file.get(name)
-    if not isinstance(dataset, h5py.Dataset):
-        raise DataError(f"{file.filename}: has no dataset `{name}`, only {sorted(file)}; expected {axes}.")
-    if dataset.dtype.kind not in ("c" if kind == "complex" else "iuf"):
-        raise hdf5_error(file, name, f"has type {dataset.dtype}", f"{kind} numbers")
-    if not dataset.size:  # None without a dataspace
-        raise hdf5_error(file, name, f"is empty, of shape {dataset.shape}", axes)
-    if dataset.ndim not in ranks:
-        raise hdf5_error(file, name, f"has shape {dataset.shape}", axes)
-    return dataset
-
-
-class DatasetSlices:
-    """The slices of one dataset of an HDF5 file.
-
-    Where the dataset lies in one piece, as fastMRI's do, slices are read straight from the file: four times as many a
-    second as through h5py, which opens the file anew and lets one thread in at a time.
-    """
-
-    def __init__(self, dataset):
-        self.path, self.name, self.dtype, self.shape = Path(dataset.file.filename), dataset.name, *_form(dataset)
-        self.offset, self.status = dataset.id.get_offset(), _status(self.path)  # the offset is None for chunks
-
-    def read(self, slices, dtype):
-        """Slices (slice, ...) cast to `dtype`; raises `DataError` where the file is damaged or they are not finite."""
-        samples = np.empty((len(slices), *self.shape[1:]), dtype)
-        if self.offset is None or self.dtype != dtype or not self._read_straight(slices, samples):
-            self._read_by_hdf5(slices, samples)
-        check_finite(self.path, f"dataset `{self.name.lstrip('/')}`", slices, samples)
-        return samples
-
-    def _read_straight(self, slices, samples):
-        """False where the file is no longer the one whose layout is known."""
-        if not self.path.is_file() or _status(self.path) != self.status:
-            return False
-        with open(self.path, "rb", buffering=0) as file:
-            for position, index in enumerate(slices):
-                file.seek(self.offset + index * samples[position].nbytes)
-                if file.readinto(samples[position].reshape(-1).view(np.uint8)) != samples[position].nbytes:
-                    return False
-        return True
-
-    def _read_by_hdf5(self, slices, samples):
-        with open_hdf5(self.path) as file:
-            dataset = file.get(self.name)
-            if dataset is None or _form(dataset) != (self.dtype, self.shape):
-                raise DataError(f"{self.path}: dataset `{self.name.lstrip('/')}` is not the one first seen there.")
-            for position, index in enumerate(slices):
-                samples[position] = dataset[index]  # NumPy casts several times faster than HDF5
-
-
-def _form(dataset):
-    return dataset.dtype, dataset.shape
-
-
-def _status(path):
-    status = path.stat()
-    return status.st_mtime_ns, status.st_size
-
-
-def check_finite(path, what, slices, values):
-    """Raise `DataError` for the first of the slices whose values (slice, ...) are not all finite."""
-    for index, value in zip(slices, values, strict=True):
-        # Whatever is not finite shows in the sum, in a third of the time; finite numbers may overflow there.
-        value = value.view(np.float32)
-        if not np.isfinite(value.sum()) and not np.isfinite(value).all():
-            raise DataError(f"{path}: {what} holds NaN or infinity in slice {index}; expected finite numbers.")
-
-
-def checked_slices(path, slices, num_slices):
-    """The tuple of indices, of all slices for None; `DataError` where one is out of range."""
-    slices = tuple(range(num_slices)) if slices is None else tuple(map(operator.index, slices))
-    for index in slices:
-        if not 0 <= index < num_slices:
-            raise DataError(f"{path}: there is no slice {index}; expected an index from 0 to {num_slices - 1}.")
-    return slices
-
-
 def _target_name(file, single_coil):
     # fastMRI's single-coil files hold both, and are judged by the emulated single coil's.
     names = (
@@ -425,19 +326,6 @@ def _padding(file, width):
         return 0, width
     first, stop = max(first, 0), min(stop, width)
     return (first, stop) if first < stop else (0, width)
-
-
-def text_attribute(file, name, default):
-    """An attribute of an HDF5 file as text."""
-    value = file.attrs.get(name, default)
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
-
-
-def _number_attribute(file, name):
-    try:
-        return float(file.attrs[name])
-    except (KeyError, TypeError, ValueError):
-        return None
 
 
 @contextlib.contextmanager

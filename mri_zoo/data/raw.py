@@ -13,17 +13,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from mri_zoo.data.files import (
-    DatasetSlices,
-    check_finite,
-    checked_slices,
-    hdf5_dataset,
-    hdf5_error,
-    open_hdf5,
-    text_attribute,
-)
+from mri_zoo.data.hdf5 import DatasetSlices, hdf5_dataset, hdf5_error, open_hdf5, text_attribute
 from mri_zoo.data.trajectories import as_trajectory
-from mri_zoo.data.volume import DataError, Volume, VolumeInfo
+from mri_zoo.data.volume import DataError, Volume, VolumeInfo, check_finite, checked_slices
 from mri_zoo.physics.nufft import check_density
 
 # Readouts that are no image data: noise, calibration alone, navigators, phase correction, feedback, dummies.

@@ -1,6 +1,7 @@
 """The one NumPy form that every reader returns and everything downstream takes."""
 
 import dataclasses
+import operator
 from typing import Protocol
 
 import numpy as np
@@ -81,3 +82,21 @@ class VolumeSource(Protocol):
 
     def read(self, slices=None) -> Volume:
         """The slices with these indices (all by default), in the order asked for."""
+
+
+def check_finite(path, what, slices, values):
+    """Raise `DataError` for the first of the slices whose values (slice, ...) are not all finite."""
+    for index, value in zip(slices, values, strict=True):
+        # Whatever is not finite shows in the sum, in a third of the time; finite numbers may overflow there.
+        value = value.view(np.float32)
+        if not np.isfinite(value.sum()) and not np.isfinite(value).all():
+            raise DataError(f"{path}: {what} holds NaN or infinity in slice {index}; expected finite numbers.")
+
+
+def checked_slices(path, slices, num_slices):
+    """The tuple of indices, of all slices for None; `DataError` where one is out of range."""
+    slices = tuple(range(num_slices)) if slices is None else tuple(map(operator.index, slices))
+    for index in slices:
+        if not 0 <= index < num_slices:
+            raise DataError(f"{path}: there is no slice {index}; expected an index from 0 to {num_slices - 1}.")
+    return slices
