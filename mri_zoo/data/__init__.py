@@ -6,7 +6,7 @@ _HOMES = {
     "volume": ("DataError", "Volume", "VolumeInfo", "VolumeSource"),
     "files": ("FastMRIFile", "ImageFile", "NIfTIFile", "find_volumes", "open_volume"),
     "raw": ("BARTFile", "ISMRMRDFile", "TrajectoryFile"),
-    "sampling": (
+    "masks": (
         "BenchmarkEquidistantMask",
         "BenchmarkRandomMask",
         "EquispacedFractionMask",
@@ -16,8 +16,8 @@ _HOMES = {
         "MagicMask",
         "PoissonDiscMask",
         "RandomMask",
-        "get_sampling",
     ),
+    "sampling": ("get_sampling",),
     "trajectories": (
         "Radial3DTrajectory",
         "RadialStackTrajectory",

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from mri_zoo.data.files import NUM_CACHED_VOLUMES, find_volumes, open_volume
+from mri_zoo.data.masks import seed_from_name
 from mri_zoo.data.noncartesian import SHARED
 from mri_zoo.data.preparation import (
     ConstantScaling,
@@ -23,7 +24,6 @@ from mri_zoo.data.preparation import (
     prepare_slice,
     reference_image,
 )
-from mri_zoo.data.sampling import seed_from_name
 from mri_zoo.data.trajectories import SamplingTrajectory
 from mri_zoo.data.volume import DataError
 
@@ -33,7 +33,7 @@ def fastmri(root, sampling, *, crop=(320, 320), scaling=None, **options):
 
     Args:
         root: folder such as ``knee/singlecoil_train``, or one file.
-        sampling: a mask of `mri_zoo.data.sampling` or a trajectory of `mri_zoo.data.trajectories`.
+        sampling: a mask of `mri_zoo.data.masks` or a trajectory of `mri_zoo.data.trajectories`.
         crop: targets are centre-cropped to this size where they are larger.
         scaling: by default a factor of 1e6, as in the thesis.
         **options: of `slices_of`.
@@ -50,7 +50,7 @@ def oasis(root, sampling, *, scaling=None, **options):
 
     Args:
         root: folder, searched recursively, or one file.
-        sampling: a mask of `mri_zoo.data.sampling` or a trajectory of `mri_zoo.data.trajectories`.
+        sampling: a mask of `mri_zoo.data.masks` or a trajectory of `mri_zoo.data.trajectories`.
         scaling: by default a factor of 1e-2.
         **options: of `slices_of`.
 
@@ -85,7 +85,7 @@ def slices_of(
 
     Args:
         sources: `VolumeSource`s.
-        sampling: a mask of `mri_zoo.data.sampling` or a trajectory of `mri_zoo.data.trajectories`; volumes that were
+        sampling: a mask of `mri_zoo.data.masks` or a trajectory of `mri_zoo.data.trajectories`; volumes that were
             measured undersampled keep their own.
         scaling: rule of `mri_zoo.data.preparation`, no scaling by default.
         slices: "all", or "random" for one slice per volume and epoch, as in the thesis.

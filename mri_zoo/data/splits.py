@@ -5,7 +5,7 @@ A split is a small immutable object. Called with a sampling mask and a seed it d
     split = GaussianSplit(ratio=(0.3, 0.5, 0.7), window=4)
     input_mask, target_mask = split(mask, seed=0)  # disjoint, and together the mask
 
-Seeds are those of `mri_zoo.data.sampling`, and the same seed gives the same partition with every version of NumPy.
+Seeds are those of `mri_zoo.data.masks`, and the same seed gives the same partition with every version of NumPy.
 """
 
 import abc

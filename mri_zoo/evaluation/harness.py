@@ -13,9 +13,10 @@ import numpy as np
 
 from mri_zoo.data.files import open_volume
 from mri_zoo.data.fourier import center_crop
+from mri_zoo.data.masks import seed_from_name
 from mri_zoo.data.noncartesian import Encoding
 from mri_zoo.data.preparation import draw_sampling, reference_image
-from mri_zoo.data.sampling import effective_acceleration, seed_from_name
+from mri_zoo.data.sampling import effective_acceleration
 from mri_zoo.data.volume import DataError
 from mri_zoo.evaluation.reconstruction import reconstruct
 from mri_zoo.evaluation.tables import markdown_report

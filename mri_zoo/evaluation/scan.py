@@ -11,9 +11,10 @@ import nibabel
 import numpy as np
 
 from mri_zoo.data.files import ImageFile, MagnitudeFile, NIfTIFile, image_datasets, open_volume
+from mri_zoo.data.masks import seed_from_name
 from mri_zoo.data.noncartesian import CenteredEcho, Encoding
 from mri_zoo.data.preparation import draw_sampling
-from mri_zoo.data.sampling import effective_acceleration, seed_from_name
+from mri_zoo.data.sampling import effective_acceleration
 from mri_zoo.data.simulate import SimulatedAcquisition
 from mri_zoo.data.volume import DataError
 from mri_zoo.evaluation.reconstruction import reconstruct

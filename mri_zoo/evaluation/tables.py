@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from scipy import stats
 
-from mri_zoo.data.sampling import SamplingMask
+from mri_zoo.data.masks import SamplingMask
 
 HEADINGS = ("Network", "PSNR-mean (std) (dB)", "SSIM-mean (std)", "NMSE-mean (std)", "#params", "Runtime (s)")
 COMPARISON_HEADINGS = ("Network", "Volumes") + tuple(

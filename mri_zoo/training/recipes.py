@@ -12,7 +12,7 @@ datasets                instead of the training data of `sources`: a dict of dic
                         `mri_zoo.data.joint_batches` takes them, but `sources` is a function (root) -> list
 steps_per_epoch         batches of `datasets` in an epoch; all of them by default
 root                    folder given to `sources`; None leaves it open, to be given with ``--set root=DIR``
-sampling                a mask of `mri_zoo.data.sampling`, or a trajectory of `mri_zoo.data.trajectories`; each of
+sampling                a mask of `mri_zoo.data.masks`, or a trajectory of `mri_zoo.data.trajectories`; each of
                         `datasets` has its own to train with
 scaling                 a rule of `mri_zoo.data.preparation`; no scaling by default
 train_options           dict of further arguments of `mri_zoo.data.slices_of` (`slices`, `inner_slices`, ...)
@@ -44,8 +44,8 @@ from pathlib import Path
 
 import keras
 
+from mri_zoo.data.masks import SamplingMask
 from mri_zoo.data.preparation import ConstantScaling
-from mri_zoo.data.sampling import SamplingMask
 from mri_zoo.data.trajectories import SamplingTrajectory
 from mri_zoo.data.volume import DataError
 from mri_zoo.metrics import SlicePSNR, SliceSSIM

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from helpers import random_complex
 
+from mri_zoo.data.masks import RandomMask
 from mri_zoo.data.noncartesian import make_encoding
 from mri_zoo.data.pipeline import batch_by_shape, slices_of
 from mri_zoo.data.prepared import PreparedBatches, write_batches
-from mri_zoo.data.sampling import RandomMask
 from mri_zoo.data.trajectories import Radial3DTrajectory, RadialTrajectory, SpiralTrajectory
 from mri_zoo.data.volume import DataError, Volume, VolumeInfo
 

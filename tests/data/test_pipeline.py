@@ -7,9 +7,9 @@ import pytest
 
 from mri_zoo.data.files import FastMRIFile
 from mri_zoo.data.fourier import fft2c, ifft2c, root_sum_of_squares
+from mri_zoo.data.masks import EquispacedMask, RandomMask, seed_from_name
 from mri_zoo.data.pipeline import batch_by_shape, data_errors, fastmri, joint_batches, oasis, slices_of
 from mri_zoo.data.preparation import ConstantScaling, PercentileScaling
-from mri_zoo.data.sampling import EquispacedMask, RandomMask, seed_from_name
 from mri_zoo.data.splits import FullTarget, GaussianSplit, UniformSplit
 from mri_zoo.data.volume import DataError, Volume, VolumeInfo
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from scipy.spatial import KDTree
 
-from mri_zoo.data import sampling
-from mri_zoo.data.sampling import MASKS, BenchmarkEquidistantMask, BenchmarkRandomMask, GaussianMask, PoissonDiscMask
+from mri_zoo.data import masks, sampling
+from mri_zoo.data.masks import MASKS, BenchmarkEquidistantMask, BenchmarkRandomMask, GaussianMask, PoissonDiscMask
 
 EXACT = [PoissonDiscMask(4), PoissonDiscMask(12), GaussianMask(4), GaussianMask(8, dimensions=2)]
 
@@ -32,7 +32,7 @@ def test_masks_equal_those_of_fastmri(reference):
                 generator = np.random.RandomState(record["constructor_seed"])
             seed = generator
         else:
-            seed = record["seed"] if isinstance(record["seed"], int) else sampling.seed_from_name(record["seed"])
+            seed = record["seed"] if isinstance(record["seed"], int) else masks.seed_from_name(record["seed"])
         drawn = mask(20, record["width"], seed)
         assert drawn.shape == (1, record["width"]) and drawn.dtype == np.float32
         np.testing.assert_array_equal(drawn[0], expected[: record["width"]], err_msg=str(record))
@@ -40,12 +40,12 @@ def test_masks_equal_those_of_fastmri(reference):
 
 # Of the recorded mask functions of DIRECT, those that the zoo has.
 OF_DIRECT = {
-    "FastMRIRandom": sampling.RandomMask,
-    "CartesianRandom": sampling.RandomMask,
-    "FastMRIEquispaced": sampling.EquispacedFractionMask,
-    "CartesianEquispaced": sampling.EquispacedFractionMask,
-    "FastMRIMagic": sampling.MagicFractionMask,
-    "CartesianMagic": sampling.MagicFractionMask,
+    "FastMRIRandom": masks.RandomMask,
+    "CartesianRandom": masks.RandomMask,
+    "FastMRIEquispaced": masks.EquispacedFractionMask,
+    "CartesianEquispaced": masks.EquispacedFractionMask,
+    "FastMRIMagic": masks.MagicFractionMask,
+    "CartesianMagic": masks.MagicFractionMask,
 }
 
 
@@ -58,7 +58,7 @@ def test_masks_equal_those_of_direct(reference):
         # The functions called Cartesian take a number of lines.
         fractions = [f / width if f >= 1 else f for f in record["center_fractions"]]
         mask = OF_DIRECT[record["func"]](record["accelerations"], fractions)
-        seed = record["seed"] if isinstance(record["seed"], int) else sampling.seed_from_name(record["seed"])
+        seed = record["seed"] if isinstance(record["seed"], int) else masks.seed_from_name(record["seed"])
         generator = np.random.RandomState(seed)
         drawn = [mask(height, width, generator)[0] for _ in range(record["frames"])]
         np.testing.assert_array_equal(drawn, expected[: record["frames"], :width], err_msg=str(record))
@@ -66,7 +66,7 @@ def test_masks_equal_those_of_direct(reference):
 
 def test_padding_equals_fastmri(reference):
     expected = np.load(reference / "pytorch" / "fastmri_masks.npz")["padded_mask"]
-    mask = sampling.RandomMask(3, 0.1)(20, 48, sampling.seed_from_name("file1000001.h5"), padding=(5, 41))
+    mask = masks.RandomMask(3, 0.1)(20, 48, masks.seed_from_name("file1000001.h5"), padding=(5, 41))
     np.testing.assert_array_equal(mask[0], expected)
 
 
@@ -193,7 +193,7 @@ def test_gaussian_falls_off_from_the_centre(dimensions):
 
 
 def test_draws_one_of_several_accelerations():
-    mask = sampling.EquispacedFractionMask([4, 8])
+    mask = masks.EquispacedFractionMask([4, 8])
     found = {round(sampling.effective_acceleration(mask(1, 400, seed))) for seed in range(20)}
     assert found == {4, 8}
 
@@ -214,7 +214,7 @@ def test_config_keeps_every_argument():
 
 
 def test_default_centre_fractions():
-    assert sampling.RandomMask([4, 8]).center_fraction == (0.08, 0.04)
+    assert masks.RandomMask([4, 8]).center_fraction == (0.08, 0.04)
     assert BenchmarkRandomMask(3).center_fraction == 0.1
 
 
@@ -248,13 +248,13 @@ def test_refuses_bad_arguments(name):
 @pytest.mark.parametrize(
     "make, match",
     [
-        (lambda: sampling.RandomMask(8, 0.3), "alone samples more than `acceleration` 8 allows"),
-        (lambda: sampling.EquispacedFractionMask(8, 0.3), "alone samples more"),
+        (lambda: masks.RandomMask(8, 0.3), "alone samples more than `acceleration` 8 allows"),
+        (lambda: masks.EquispacedFractionMask(8, 0.3), "alone samples more"),
         (lambda: PoissonDiscMask(4, 0.6), "alone samples more"),
         (lambda: GaussianMask(4, 0.3), "alone samples more"),
-        (lambda: sampling.EquispacedMask(4.5), "whole number.*got 4.5"),
-        (lambda: sampling.MagicMask(4.5), "whole number.*got 4.5"),
-        (lambda: sampling.EquispacedMask(4, offset=-1), "`offset` must be >= 0, got -1"),
+        (lambda: masks.EquispacedMask(4.5), "whole number.*got 4.5"),
+        (lambda: masks.MagicMask(4.5), "whole number.*got 4.5"),
+        (lambda: masks.EquispacedMask(4, offset=-1), "`offset` must be >= 0, got -1"),
         (lambda: BenchmarkEquidistantMask(4, kind="true"), '"real" or "fake", got \'true\''),
         (lambda: GaussianMask(4, dimensions=3), "`dimensions` must be 1 or 2, got 3"),
         (lambda: GaussianMask(4, std=0), "`std` must be > 0, got 0"),
@@ -268,8 +268,8 @@ def test_refuses_bad_arguments_of_one_mask(make, match):
 
 def test_large_centre_is_right_where_it_may_be():
     GaussianMask(4, 0.3, dimensions=2)  # 9 % of the samples
-    assert sampling.EquispacedMask(8, 0.3, offset=0)(1, 80)[0, center_lines(80, 0.3)].all()
-    drawn = sampling.MagicFractionMask(8, 0.3)(1, 80, seed=0)
+    assert masks.EquispacedMask(8, 0.3, offset=0)(1, 80)[0, center_lines(80, 0.3)].all()
+    drawn = masks.MagicFractionMask(8, 0.3)(1, 80, seed=0)
     np.testing.assert_array_equal(np.flatnonzero(drawn[0]), np.arange(35, 45))  # cut to a centre of 80 / 8
 
 

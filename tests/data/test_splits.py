@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from mri_zoo.data.sampling import RandomMask
+from mri_zoo.data.masks import RandomMask
 from mri_zoo.data.splits import FullTarget, GaussianSplit, UniformSplit
 
 MASK = np.broadcast_to(RandomMask(3, 0.2)(39, 33, seed=1), (39, 33))

@@ -10,8 +10,9 @@ import pytest
 from helpers import fft_reference
 from skimage.metrics import structural_similarity
 
+from mri_zoo.data.masks import EquispacedMask, RandomMask
 from mri_zoo.data.preparation import ConstantScaling, PercentileScaling
-from mri_zoo.data.sampling import EquispacedMask, RandomMask, effective_acceleration
+from mri_zoo.data.sampling import effective_acceleration
 from mri_zoo.data.volume import DataError, Volume, VolumeInfo
 from mri_zoo.evaluation.harness import COLUMNS, Row, evaluate, read_rows
 from mri_zoo.models import PDNet, UNet, ZeroFilled

@@ -5,9 +5,9 @@ import nibabel
 import numpy as np
 import pytest
 
+from mri_zoo.data.masks import RandomMask
 from mri_zoo.data.noncartesian import make_encoding
 from mri_zoo.data.preparation import ConstantScaling
-from mri_zoo.data.sampling import RandomMask
 from mri_zoo.data.trajectories import Radial3DTrajectory, RadialTrajectory
 from mri_zoo.data.volume import DataError
 from mri_zoo.evaluation.harness import evaluate

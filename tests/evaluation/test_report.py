@@ -7,8 +7,8 @@ import matplotlib.image
 import numpy as np
 import pytest
 
+from mri_zoo.data.masks import RandomMask
 from mri_zoo.data.preparation import ConstantScaling
-from mri_zoo.data.sampling import RandomMask
 from mri_zoo.evaluation.harness import Evaluation, Example, Failure, Row
 from mri_zoo.evaluation.report import write_figure, write_figures, write_report
 from mri_zoo.metrics import psnr, ssim

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mri_zoo.data.sampling import EquispacedMask, RandomMask
+from mri_zoo.data.masks import EquispacedMask, RandomMask
 from mri_zoo.evaluation.harness import Evaluation, Failure, Row
 from mri_zoo.evaluation.tables import (
     COMPARISON_HEADINGS,

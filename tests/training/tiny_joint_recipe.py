@@ -3,7 +3,7 @@
 import numpy as np
 from tiny_recipe import Blobs
 
-from mri_zoo.data.sampling import EquispacedMask, RandomMask
+from mri_zoo.data.masks import EquispacedMask, RandomMask
 from mri_zoo.data.splits import FullTarget, GaussianSplit
 from mri_zoo.data.volume import Volume
 from mri_zoo.losses import DualDomainLoss

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from mri_zoo.data.fourier import fft2c
-from mri_zoo.data.sampling import RandomMask
+from mri_zoo.data.masks import RandomMask
 from mri_zoo.data.volume import Volume, VolumeInfo
 from mri_zoo.models import PDNet
 
