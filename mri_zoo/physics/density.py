@@ -10,7 +10,8 @@ import math
 import numpy as np
 from keras import ops
 
-from mri_zoo.physics.nufft import check_trajectory, interpolate, nufft, nufft_adjoint, spread
+from mri_zoo.physics.kaiser_bessel import interpolate, spread
+from mri_zoo.physics.nufft import check_trajectory, nufft, nufft_adjoint
 
 
 def pipe_density(trajectory, size, num_iterations=10):
