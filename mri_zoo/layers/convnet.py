@@ -144,3 +144,21 @@ def apply_per_coil(layer, x, dimensions=None):
     image = shape[2:] if dimensions is None else shape[-dimensions - 1 :]
     y = layer(ops.reshape(x, (-1, *image)))
     return ops.reshape(y, (-1, *shape[1:-1], y.shape[-1]))
+
+
+def zero_pad(x, padding):
+    """Zero-pad an image (batch, height, width, channels), or a volume with a depth before the height.
+
+    Not by `ops.pad` for volumes: TensorFlow joins that with the convolution that follows, whose own padding it loses.
+
+    Args:
+        x: the image or volume.
+        padding: (before, after) of each axis of space.
+    """
+    if len(padding) == 2:
+        return ops.pad(x, ((0, 0), *padding, (0, 0)))
+    for axis, pair in enumerate(padding, 1):
+        shape = ops.shape(x)
+        before, after = (ops.zeros((*shape[:axis], n, *shape[axis + 1 :]), x.dtype) for n in pair)
+        x = ops.concatenate([before, x, after], axis=axis)
+    return x

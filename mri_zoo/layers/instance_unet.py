@@ -5,7 +5,7 @@ import math
 import keras
 from keras import ops
 
-from mri_zoo.layers.convnet import convolution
+from mri_zoo.layers.convnet import convolution, zero_pad
 
 
 @keras.saving.register_keras_serializable("mri_zoo")
@@ -133,22 +133,13 @@ def pad_evenly(x, *size):
     before = [n // 2 for n in missing]
     if _may_differ_from_zero(missing):
         pairs = [(n, m - n) for n, m in zip(before, missing, strict=True)]
-        x = ops.pad(x, ((0, 0), *pairs, (0, 0))) if len(pairs) == 2 else _surround(x, pairs)
+        x = zero_pad(x, pairs)
     return x, before
 
 
 def crop_padded(x, before, size):
     """The inverse of `pad_evenly`: the part of a size that is preceded by as many lines of each axis."""
     return x[(slice(None), *(slice(start, start + n) for start, n in zip(before, size, strict=True)))]
-
-
-def _surround(x, pairs):
-    """`ops.pad` of a volume. TensorFlow joins that with the convolution that follows, whose own padding it loses."""
-    for axis, pair in enumerate(pairs, 1):
-        shape = ops.shape(x)
-        before, after = (ops.zeros((*shape[:axis], n, *shape[axis + 1 :]), x.dtype) for n in pair)
-        x = ops.concatenate([before, x, after], axis=axis)
-    return x
 
 
 def _chain(convolutions, x):

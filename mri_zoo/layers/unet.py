@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from mri_zoo.layers.attention import ChannelAttention
-from mri_zoo.layers.convnet import chain, convolution
+from mri_zoo.layers.convnet import chain, convolution, zero_pad
 
 
 @keras.saving.register_keras_serializable("mri_zoo")
@@ -118,7 +118,7 @@ def pad_to_multiple(x, multiple):
         The padded tensor and the padding of each axis before the image, (top, left).
     """
     padding = [_padding(size, multiple) for size in ops.shape(x)[1:-1]]
-    return ops.pad(x, ((0, 0), *padding, (0, 0))), tuple(before for before, _ in padding)
+    return zero_pad(x, padding), tuple(before for before, _ in padding)
 
 
 def _padding(size, multiple):

@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from helpers import relative_error
 
 from mri_zoo.layers.vnet import VNetBlock
@@ -30,6 +31,7 @@ def test_any_size(rng, size):
     padded = np.pad(x, [(0, 0), *((b, -n % 4 - b) for b, n in zip(before, size, strict=True)), (0, 0)])
     inside = tuple(slice(b, b + n) for b, n in zip(before, size, strict=True))
     assert relative_error(y, np.asarray(network(padded))[(slice(None), *inside)]) < 1e-6
+    assert relative_error(tf.function(network)(x), y) < 1e-6  # a graph of known size, which TensorFlow rewrites
 
 
 def test_serialisation_keeps_the_arguments():
