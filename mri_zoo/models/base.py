@@ -40,6 +40,30 @@ class ReconstructionModel(keras.Model):
         """Create all weights when a saved model is reloaded."""
         self.build()
 
+    def fit(self, x=None, *args, **kwargs):
+        """Keras's `fit`; arrays are checked first, as a graph does not know their values."""
+        self._check(x)
+        return super().fit(x, *args, **kwargs)
+
+    def evaluate(self, x=None, *args, **kwargs):
+        """Keras's `evaluate`, see `fit`."""
+        self._check(x)
+        return super().evaluate(x, *args, **kwargs)
+
+    def predict(self, x, *args, **kwargs):
+        """Keras's `predict`, see `fit`."""
+        self._check(x)
+        return super().predict(x, *args, **kwargs)
+
+    def predict_on_batch(self, x):
+        """Keras's `predict_on_batch`, see `fit`."""
+        self._check(x)
+        return super().predict_on_batch(x)
+
+    def _check(self, x):
+        if isinstance(x, dict):
+            self.physics.check(x)
+
     def steps(self, batch):
         """The images that a training may judge, a list that ends with the one of `call`: here, that one alone.
 

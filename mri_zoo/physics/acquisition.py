@@ -12,6 +12,13 @@ class Acquisition:
     `adjoint` is the one that models use: it includes the density compensation where there is one, and so does `normal`.
     """
 
+    def check(self, batch):
+        """Refuse a batch of arrays whose entries do not fit each other or hold impossible values.
+
+        Raises:
+            ValueError: says what is wrong.
+        """
+
     def forward(self, image, batch):
         """Image (batch, *size) complex64 to the measurement (batch, coil, ...)."""
         return self.coil_forward(self.expand(image, batch), batch)

@@ -76,13 +76,49 @@ class NonCartesian(Acquisition):
         """A^H D A c: what the trajectory leaves of each coil's image."""
         return toeplitz(coil_images, batch["kernel"] if "kernel" in batch else self._kernel(batch))
 
+    def check(self, batch):
+        """Refuse a batch whose entries do not fit each other or, outside of graphs, hold impossible values.
+
+        Raises:
+            ValueError: says what is wrong.
+        """
+        trajectory = self._trajectory(batch)
+        image_axes = ("depth", "height", "width")[-self.dimensions :]
+        axes = {
+            "kspace": ("batch", "coil", "samples"),
+            "trajectory": ("batch or 1", "samples", str(self.dimensions)),
+            "density": ("batch or 1", "samples"),
+            "sensitivity_maps": ("batch or 1", "coil", *image_axes),
+            "kernel": ("batch or 1", *(f"twice the {axis}" for axis in image_axes)),
+        }
+        shapes = {key: tuple(batch[key].shape) for key in axes if key in batch}
+        for key, shape in shapes.items():
+            fits = len(shape) == len(axes[key]) and _fits(shape[0], 1, shapes["kspace"][0])
+            if key == "sensitivity_maps" and fits:
+                fits = _fits(shape[1], shapes["kspace"][1])
+            if not fits:
+                raise ValueError(
+                    f"`{key}` must have the shape ({', '.join(axes[key])}), got {shape} with `kspace` of "
+                    f"{shapes['kspace']}."
+                )
+        lengths = {key: shape[axes[key].index("samples")] for key, shape in shapes.items() if "samples" in axes[key]}
+        if len({length for length in lengths.values() if length is not None}) > 1:
+            counts = ", ".join(f"{length} in `{key}`" for key, length in lengths.items())
+            raise ValueError(f"The numbers of samples differ: {counts}.")
+        if (values := _values(trajectory)) is not None:
+            check_trajectory(values, self.dimensions)
+        if "density" in batch and (density := _values(batch["density"])) is not None:
+            check_density(density)
+        if (kspace := _values(batch["kspace"])) is not None and not np.all(np.isfinite(kspace)):
+            raise ValueError("`kspace` holds NaN or infinite values.")
+
     def complete(self, batch):
         """The batch with what the operators need more than once, and checked.
 
         Adds `sensitivity_maps`, estimated from the low frequencies of several coils, and `kernel`, with which a loop
         over `normal` has no gridding. Values are checked where they are known, that is outside of graphs.
         """
-        _check(batch, self.dimensions)
+        self.check(batch)
         batch = self.with_maps(batch)
         return batch if "kernel" in batch else {**batch, "kernel": self._kernel(batch)}
 
@@ -127,6 +163,8 @@ class NonCartesian(Acquisition):
         return normal_kernel(self._trajectory(batch), self._density(batch), self.size(batch), self.implementation)
 
     def _trajectory(self, batch):
+        if "trajectory" not in batch:
+            raise KeyError(f"The batch has no `trajectory`, which this acquisition needs; it has {', '.join(batch)}.")
         trajectory = batch["trajectory"]
         if len(trajectory.shape) != 3 or trajectory.shape[-1] != self.dimensions:
             raise ValueError(
@@ -153,20 +191,9 @@ class NonCartesian(Acquisition):
         }
 
 
-def _check(batch, dimensions):
-    """Refuse a batch whose entries do not fit each other or, outside of graphs, hold impossible values."""
-    lengths = {"kspace": batch["kspace"].shape[-1], "trajectory": batch["trajectory"].shape[-2]}
-    if "density" in batch:
-        lengths["density"] = batch["density"].shape[-1]
-    if len({length for length in lengths.values() if length is not None}) > 1:
-        counts = ", ".join(f"{length} in `{key}`" for key, length in lengths.items())
-        raise ValueError(f"The numbers of samples differ: {counts}.")
-    if (trajectory := _values(batch["trajectory"])) is not None:
-        check_trajectory(trajectory, dimensions)
-    if "density" in batch and (density := _values(batch["density"])) is not None:
-        check_density(density)
-    if (kspace := _values(batch["kspace"])) is not None and not np.all(np.isfinite(kspace)):
-        raise ValueError("`kspace` holds NaN or infinite values.")
+def _fits(extent, *allowed):
+    """Whether an extent is one of those allowed, as far as they are known."""
+    return extent is None or None in allowed or extent in allowed
 
 
 def _values(x):

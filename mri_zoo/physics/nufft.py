@@ -160,7 +160,7 @@ def check_trajectory(trajectory, dimensions):
         ValueError: says what is wrong.
     """
     trajectory = np.asarray(trajectory)
-    if trajectory.ndim < 2 or trajectory.shape[-1] != dimensions:
+    if trajectory.ndim < 2 or trajectory.shape[-1] != dimensions or not trajectory.size:
         raise ValueError(f"A trajectory must have the shape (..., samples, {dimensions}), got {trajectory.shape}.")
     if not np.all(np.isfinite(trajectory)):
         raise ValueError("The trajectory holds NaN or infinite values.")

@@ -175,6 +175,7 @@ def test_encodings_are_computed_once(monkeypatch):
     [
         (lambda shots, density: (shots * 2, density), "radians per pixel, from -pi to pi"),
         (lambda shots, density: (np.where(shots == 0, np.nan, shots), density), "NaN"),
+        (lambda shots, density: (shots[:0], density[:0]), r"\(..., samples, 2\), got \(0, 15, 2\)"),
         (lambda shots, density: (shots[..., :1], density), r"\(..., samples, 2\)"),
         (lambda shots, density: (shots, density[1:]), "density weights do not fit a trajectory of 90 samples"),
         (lambda shots, density: (shots, 0 * density), "zero everywhere"),

@@ -127,3 +127,34 @@ def test_mixed_precision_keeps_complex_numbers_whole(rng):
 def test_weights_with_networks_of_kspace_are_refused(reference):
     with pytest.raises(ValueError, match="has networks of k-space"):
         import_checkpoint(reference / "tensorflow" / "pdnet_subclassed" / "checkpoint.h5", BENCHMARK, "NCPDNet")
+
+
+USES = {
+    "call": lambda model, batch: model(batch),
+    "predict": lambda model, batch: model.predict(batch, verbose=0),
+    "predict_on_batch": lambda model, batch: model.predict_on_batch(batch),
+    "fit": lambda model, batch: model.fit(batch, np.ones((2, 15, 13)), verbose=0),
+    "evaluate": lambda model, batch: model.evaluate(batch, np.ones((2, 15, 13)), verbose=0),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_bad_batches_are_refused_inside_of_graphs_and_outside(rng, use):
+    model = NCPDNet(1, 1, 2, physics=NonCartesian((15, 13)))
+    model.compile("adam", loss="mae")
+    good, _ = acquire_noncartesian(rng)
+    USES[use](model, good)
+    holes = np.where(np.arange(97)[:, None] == 5, np.nan, good["trajectory"])
+    for key, value, message in [
+        ("trajectory", 2 * good["trajectory"], "radians per pixel, from -pi to pi, got values up to"),
+        ("trajectory", holes, "The trajectory holds NaN"),
+        ("trajectory", good["trajectory"][:, 0], r"`trajectory` must have the shape \(batch or 1, samples, 2\), got"),
+        ("trajectory", np.zeros((2, 97, 3), "float32"), r"samples, 2\), got \(2, 97, 3\)"),
+        ("kspace", good["kspace"][..., 1:], "96 in `kspace`, 97 in `trajectory`"),
+        ("kspace", good["kspace"] * np.nan, "`kspace` holds NaN"),
+        ("density", 0 * good["density"], "zero everywhere"),
+        ("density", -good["density"], "must not be negative"),
+        ("sensitivity_maps", np.ones((2, 1, 4, 15, 13), "complex64"), "coil, height, width\\), got"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            USES[use](model, {**good, key: value})

@@ -122,6 +122,16 @@ def test_size_comes_from_maps_then_kernel_then_argument(rng):
     [
         ({"trajectory": np.zeros((2, 90, 3), "float32")}, ValueError, r"samples, 2\), got \(2, 90, 3\)"),
         ({"trajectory": np.zeros((2, 80, 2), "float32")}, ValueError, "90 in `kspace`, 80 in `trajectory`"),
+        ({"trajectory": np.zeros((3, 90, 2), "float32")}, ValueError, r"\(batch or 1, samples, 2\), got \(3, 90, 2\)"),
+        ({"kspace": np.ones((2, 90), "complex64")}, ValueError, r"`kspace` .*\(batch, coil, samples\), got \(2, 90\)"),
+        ({"density": np.ones(90, "float32")}, ValueError, r"`density` .*\(batch or 1, samples\), got \(90,\)"),
+        (
+            {"sensitivity_maps": np.ones((2, 1, 8, 9, 4), "complex64")},
+            ValueError,
+            r"`sensitivity_maps` .*\(batch or 1, coil, height, width\), got \(2, 1, 8, 9, 4\)",
+        ),
+        ({"sensitivity_maps": np.ones((2, 3, 8, 9), "complex64")}, ValueError, r"got \(2, 3, 8, 9\) with `kspace` of"),
+        ({"kernel": np.ones((2, 16), "float32")}, ValueError, r"twice the height, twice the width\), got \(2, 16\)"),
         ({"density": np.ones((1, 91), "float32")}, ValueError, "91 in `density`"),
         ({"trajectory": np.full((2, 90, 2), 4, "float32")}, ValueError, "radians per pixel"),
         ({"trajectory": np.full((2, 90, 2), np.nan, "float32")}, ValueError, "trajectory holds NaN"),
@@ -129,7 +139,7 @@ def test_size_comes_from_maps_then_kernel_then_argument(rng):
         ({"density": np.full((2, 90), np.nan, "float32")}, ValueError, "density compensation holds NaN"),
         ({"kspace": np.full((2, 1, 90), np.nan, "complex64")}, ValueError, "`kspace` holds NaN"),
         ({"density": None}, KeyError, "no `density`; compute it"),
-        ({"trajectory": None}, KeyError, "trajectory"),
+        ({"trajectory": None}, KeyError, "no `trajectory`, which this acquisition needs; it has kspace, density"),
     ],
 )
 def test_bad_batches_are_refused(rng, change, error, message):
