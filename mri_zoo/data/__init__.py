@@ -28,7 +28,6 @@ _HOMES = {
     ),
     "noncartesian": ("CenteredEcho",),
     "splits": ("FullTarget", "GaussianSplit", "UniformSplit"),
-    "gridding": ("grid_linearly",),
     "preparation": ("ConstantScaling", "KSpacePercentileScaling", "PercentileScaling"),
     "simulate": ("SimulatedAcquisition",),
     "demo": ("DrawnContrastBrain", "DrawnContrastVolume", "HeldOutBrain"),

@@ -62,8 +62,7 @@ def _fitting(preset, sampled):
     """The preset's model, or the adjoint of the acquisition."""
     found = f"a trajectory of {len(sampled.size)} dimensions" if isinstance(sampled, Encoding) else "a mask"
     physics = preset.model.physics
-    along = isinstance(physics, NonCartesian)
-    wanted = f"a trajectory of {physics.dimensions} dimensions" if along else "a mask"
+    wanted = f"a trajectory of {physics.dimensions} dimensions" if physics.along_trajectory else "a mask"
     if found == wanted:
         return preset.model
     if isinstance(preset.model, ZeroFilled):

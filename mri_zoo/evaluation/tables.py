@@ -157,6 +157,44 @@ def compare(rows, baseline):
     return table
 
 
+def side_by_side(evaluations):
+    """A table in the form of Tables 5.1 to 5.7 of the thesis: one pair of columns for each evaluation.
+
+    The n-th models of all evaluations share a line: those of the thesis are one architecture, trained for the column.
+
+    Args:
+        evaluations: {heading: rows} of finished evaluations, see `mri_zoo.evaluation.harness.read_rows`.
+
+    Returns:
+        The headings, and a list of `Cell`s for each model; the best PSNR of a column is marked.
+
+    Raises:
+        ValueError: if the evaluations have different numbers of models.
+    """
+    headings, lines = ["Network"], {}
+    for heading, rows in evaluations.items():
+        headings += [f"{heading}, PSNR (dB) / SSIM", f"{heading}, runtime (s)"]
+        by_model = {name: [row for row in rows if row.model == name] for name in dict.fromkeys(r.model for r in rows)}
+        lines[heading] = zip(
+            [Cell(name) for name in by_model],
+            _column(by_model, "psnr", ".2f", max),
+            _column(by_model, "ssim", ".4f", max),
+            _column(by_model, "seconds", ".2f", min),
+            strict=True,
+        )
+    table = []
+    try:
+        for cells in zip(*lines.values(), strict=True):
+            names = dict.fromkeys(name.text for name, *_ in cells)
+            table.append([Cell(", ".join(names))])
+            for _, psnr, ssim, seconds in cells:
+                table[-1] += [Cell(f"{psnr.text} / {ssim.text}", best=psnr.best), Cell(seconds.text)]
+    except ValueError as error:
+        counts = ", ".join(f"{len({row.model for row in rows})} in {name}" for name, rows in evaluations.items())
+        raise ValueError(f"Evaluations side by side need the same number of models, got {counts}.") from error
+    return headings, table
+
+
 def _column(by_model, metric, style, better, competing=None):
     """The cells of one metric; `better` is max or min."""
     values = {name: np.array([getattr(row, metric) for row in rows]) for name, rows in by_model.items()}

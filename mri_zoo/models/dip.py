@@ -15,10 +15,10 @@ class DIP(ReconstructionModel):
     """Deep image prior: an untrained decoder D draws the coil images c = D(z) of one scan from a fixed random vector z.
 
     Its weights are those that minimise the mean of ``|F c - y|^2`` over the samples of all coils, without sensitivity
-    maps and without density compensation; `reconstruct` fits them. What is learned is kept: the next scan starts from
-    there (Darestani and Heckel) and takes a tenth of the steps. The image is c of one coil, or the root-sum-of-squares
-    of several. The loss is computed as ``<c, F^H F c> - 2 Re <c, F^H y> + |y|^2``: non-Cartesian data is gridded once
-    for each scan and not in each step.
+    maps and without density compensation; `reconstruct` fits them. What is learned is kept, also in a preset: the next
+    scan starts from there (Darestani and Heckel) and takes a tenth of the steps. The image is c of one coil, or the
+    root-sum-of-squares of several. The loss is computed as ``<c, F^H F c> - 2 Re <c, F^H y> + |y|^2``: non-Cartesian
+    data is gridded once for each scan and not in each step.
 
     `predict_on_batch` calls `reconstruct` for each scan, so that what evaluates networks evaluates this one too; `call`
     shows the decoder's image as it is. Training by `fit` on many scans is not what it is made for.
@@ -33,6 +33,7 @@ class DIP(ReconstructionModel):
         num_filters: channels of the convolutions.
         num_steps: of the first fit.
         seed: of z.
+        warm: the weights are those of an earlier fit, so that the next one takes a tenth of the steps.
         physics: the acquisition, in two dimensions.
 
     Reference: Ulyanov et al., CVPR 2018; Darestani and Heckel, IEEE TCI 7:724, 2021; Ramzi, thesis, section 5.2.5;
@@ -49,6 +50,7 @@ class DIP(ReconstructionModel):
         num_filters=128,
         num_steps=10_000,
         seed=0,
+        warm=False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -60,7 +62,7 @@ class DIP(ReconstructionModel):
             raise ValueError(f"`physics` must have 2 dimensions, got {self.physics.dimensions}.")
         self.num_coils, self.latent_size, self.num_hidden = num_coils, latent_size, num_hidden
         self.base_size, self.num_upsamplings, self.num_filters = base_size, num_upsamplings, num_filters
-        self.num_steps, self.seed, self.warm = num_steps, seed, False
+        self.num_steps, self.seed, self.warm = num_steps, seed, warm
         dtype = self.dtype_policy
         self.latent = np.random.default_rng(seed).standard_normal((1, latent_size)).astype("float32")
         self.hidden = keras.layers.Dense(num_hidden, "relu", dtype=dtype)
@@ -98,9 +100,7 @@ class DIP(ReconstructionModel):
 
     def prepare(self, batch):
         """What does not change while the decoder is fitted: the batch without density compensation, and F^H y."""
-        batch = {key: value for key, value in batch.items() if key != "kernel"}
-        if "density" in batch:
-            batch["density"] = ops.ones_like(batch["density"])
+        batch = self.physics.uncompensated(batch)
         # Of one coil, for which no sensitivity maps are estimated.
         completed = self.physics.complete({**batch, "kspace": batch["kspace"][:, :1]})
         batch = {**completed, "kspace": batch["kspace"]}
@@ -156,6 +156,7 @@ class DIP(ReconstructionModel):
             "num_filters": self.num_filters,
             "num_steps": self.num_steps,
             "seed": self.seed,
+            "warm": self.warm,
         }
 
 

@@ -27,9 +27,9 @@ class NCPDNet(PDNet):
         num_filters: channels of the two hidden convolutions of each network.
         refiner_filters: channels of each scale of the U-net that refines the sensitivity maps of multi-coil data,
             (4, 8, 16) in the thesis; no refinement by default.
-        normalized: divide y by the largest magnitude of the adjoint image, each back-projection by its own, and undo
-            the former: how the thesis trains on samples without density compensation (`density` of ones), the "PDNet
-            without DCp" of its comparison.
+        normalized: no density compensation, d = 1, whatever the batch has. In its place y is divided by the largest
+            magnitude of the adjoint image, each back-projection by its own, and the former is undone: the "PDNet
+            without DCp" of the thesis' comparison.
         physics: the acquisition, `NonCartesian()` by default.
 
     Reference: Ramzi et al., NC-PDNet, IEEE TMI 41:1625, 2022; Ramzi, thesis, section 5.2, where it has 156,260
@@ -55,7 +55,7 @@ class NCPDNet(PDNet):
         """The reconstructed image, (batch, height, width) complex64."""
         if not self.normalized:
             return super().call(batch)
-        batch = self.physics.complete(batch)
+        batch = self.physics.complete(self.physics.uncompensated(batch))
         largest = _largest(self.physics.adjoint(batch["kspace"], batch))
         largest_of_samples = ops.reshape(largest, (-1, *(1,) * (len(batch["kspace"].shape) - 1)))
         kspace = scale(batch["kspace"], 1 / largest_of_samples)

@@ -12,6 +12,8 @@ class Acquisition:
     `adjoint` is the one that models use: it includes the density compensation where there is one, and so does `normal`.
     """
 
+    along_trajectory = False  # its k-space are samples along a trajectory, not a grid
+
     def check(self, batch):
         """Refuse a batch of arrays whose entries do not fit each other or hold impossible values.
 
@@ -45,6 +47,10 @@ class Acquisition:
     def coil_kspace(self, image, batch):
         """F S x: the full Cartesian k-space of every coil, whatever was sampled."""
         return (fft2c if self.dimensions == 2 else fft3c)(self.expand(image, batch))
+
+    def uncompensated(self, batch):
+        """The batch with density weights of 1; on a grid there are none."""
+        return batch
 
     def with_maps(self, batch):
         """The batch with `sensitivity_maps`: those of `estimate_maps` where several coils have none."""

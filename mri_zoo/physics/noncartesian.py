@@ -49,6 +49,8 @@ class NonCartesian(Acquisition):
     Reference: Ramzi et al., NC-PDNet, IEEE TMI 41:1625, 2022.
     """
 
+    along_trajectory = True
+
     def __init__(self, image_size=None, dimensions=2, implementation="auto", center_fraction=0.08):
         if dimensions not in (2, 3):
             raise ValueError(f"`dimensions` must be 2 or 3, got {dimensions}.")
@@ -121,6 +123,15 @@ class NonCartesian(Acquisition):
         self.check(batch)
         batch = self.with_maps(batch)
         return batch if "kernel" in batch else {**batch, "kernel": self._kernel(batch)}
+
+    def uncompensated(self, batch):
+        """The batch with a `density` of 1 for all samples but those of weight 0, and the `kernel` to it."""
+        self.check(batch)
+        density = ops.ones_like(self._trajectory(batch)[..., 0])
+        if "density" in batch:
+            density = ops.cast(ops.convert_to_tensor(batch["density"]) > 0, "float32")
+        kernel = normal_kernel(batch["trajectory"], density, self.size(batch), self.implementation)
+        return {**batch, "density": density, "kernel": kernel}
 
     def estimate_maps(self, batch):
         """Sensitivity maps (batch, coil, *size) from the samples near the centre of k-space.

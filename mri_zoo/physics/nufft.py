@@ -290,11 +290,11 @@ def _is_on_cpu(x):
 
 def _finufft(image, trajectory):
     shape = (*ops.shape(image)[:2], ops.shape(trajectory)[1])
-    return _on_host(_finufft_type_2, shape, image, trajectory)
+    return on_host(_finufft_type_2, shape, image, trajectory)
 
 
 def _finufft_adjoint(samples, trajectory, size):
-    return _on_host(_finufft_type_1, (*ops.shape(samples)[:2], *size), samples, trajectory)
+    return on_host(_finufft_type_1, (*ops.shape(samples)[:2], *size), samples, trajectory)
 
 
 def _finufft_type_2(image, trajectory, shape):
@@ -318,8 +318,8 @@ def _run_finufft(kind, sign, inputs, trajectory, shape):
     return output
 
 
-def _on_host(function, shape, data, trajectory):
-    """Complex64 ``function(data, trajectory, shape)`` of NumPy arrays, inside whatever graph there is."""
+def on_host(function, shape, data, trajectory):
+    """Complex64 ``function(data, trajectory, shape)`` of NumPy arrays, inside whatever graph there is; no gradient."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf

@@ -15,6 +15,7 @@ from pathlib import Path
 import keras
 
 import mri_zoo.models
+import mri_zoo.physics.gridded
 from mri_zoo.data.preparation import ConstantScaling, scaling_from_config, scaling_to_config
 from mri_zoo.data.sampling import sampling_from_config, sampling_to_config
 from mri_zoo.data.volume import DataError

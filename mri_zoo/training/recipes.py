@@ -27,8 +27,9 @@ schedule                "constant" (default); "cosine": down to zero over all ep
                         each third of the epochs; or a function of the epoch, counted from 0, that gives a factor
 batch_size              1 by default; slices of a batch have one shape, and the last of an epoch may be fewer
 strategy                function with the arguments of `mri_zoo.training.supervised.train`, by default that one; another
-                        is `mri_zoo.training.layerwise.train_layerwise`, whose `epochs` are those of each stage, and
-                        `mri_zoo.training.self_supervised.train_jointly`
+                        is `mri_zoo.training.layerwise.train_layerwise`, whose `epochs` are those of each stage,
+                        `mri_zoo.training.self_supervised.train_jointly`, and for `DIP`
+                        `mri_zoo.training.untrained.fit_one_slice`, which has none
 epochs, seed            number of epochs; seed of weights, order, masks (0 by default)
 patience                stop after this many epochs without a better `monitor`; never by default
 card                    dict of texts for the model card: summary, data, training, licence, limits

@@ -52,10 +52,10 @@ def train(recipe, output, resume=False, prepared=None, report=print, verbose=0, 
     if last.exists() and not resume:
         raise FileExistsError(f"{output} holds a training already: resume it (--resume) or choose another folder.")
     output.mkdir(parents=True, exist_ok=True)
-    data = _Prepared(recipe, prepared) if prepared else _Pipeline(recipe)
+    data = batches_of(recipe, prepared)
 
     keras.utils.set_random_seed(recipe["seed"])
-    network = _initial_model(recipe)
+    network = initial_model(recipe)
     model = wrap(network) if wrap else network
     optimizer = make_optimizer(recipe, recipe["epochs"] * data.steps())
     model.compile(optimizer, recipe["loss"], metrics=recipe["metrics"])
@@ -123,7 +123,8 @@ def _learning_rate(recipe):
     return f"{rate:g} ({schedule.__name__.replace('_', ' ') if callable(schedule) else schedule})"
 
 
-def _initial_model(recipe):
+def initial_model(recipe):
+    """The recipe's model, built, with the weights that it starts from."""
     model = recipe["model"](**recipe["model_arguments"])
     model.build()
     if recipe["initial_weights"] is not None:
@@ -137,6 +138,11 @@ def _initial_model(recipe):
             )
         model.set_weights(given.get_weights())
     return model
+
+
+def batches_of(recipe, prepared=None):
+    """The recipe's batches, from its data or from those of `mri-zoo prepare`: see `_Pipeline` for what it can do."""
+    return _Prepared(recipe, prepared) if prepared else _Pipeline(recipe)
 
 
 class _Pipeline:

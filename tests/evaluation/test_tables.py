@@ -14,6 +14,7 @@ from mri_zoo.evaluation.tables import (
     facts,
     groups,
     markdown_report,
+    side_by_side,
     table_cells,
 )
 
@@ -124,3 +125,17 @@ def test_what_cannot_be_compared_is_refused():
     with pytest.raises(ValueError, match="base has two results for a: PSNR 30.0000 and 29.9000 dB"):
         compare([*rows, row("a", "base", 29.9)], "base")
     assert compare([*rows, row("a", "base", 30.001)], "base")
+
+
+def test_evaluations_stand_side_by_side():
+    spiral = [row(r.volume, r.model.replace("slow", "slower"), r.psnr + 1, r.ssim, seconds=2.0) for r in ROWS]
+    headings, table = side_by_side({"Radial": ROWS, "Spiral": spiral})
+    assert headings[1:] == [
+        f"{t}, {what}" for t in ("Radial", "Spiral") for what in ("PSNR (dB) / SSIM", "runtime (s)")
+    ]
+    zero_filled, slow, fast = map(texts, table)
+    assert zero_filled == ["zero-filled|", "29.50 / 0.7500|", "0.10|", "30.50 / 0.7500|", "2.00|"]
+    assert slow == ["slow, slower|", "*35.00 / 0.9200|", "9.00|", "*36.00 / 0.9200|", "2.00|"]
+    assert fast[:2] == ["fast|", "*35.00 / 0.9150|"]
+    with pytest.raises(ValueError, match="the same number of models, got 3 in Radial, 1 in Spiral"):
+        side_by_side({"Radial": ROWS, "Spiral": ROWS[:2]})

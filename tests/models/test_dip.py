@@ -26,6 +26,7 @@ def test_equals_the_recorded_network(reference):
     folder = reference / "tensorflow" / "dip"
     model = import_checkpoint(folder / "checkpoint.h5", "fastmri-reproducible-benchmark", "DIP")
     expected = {"latent_size": 64, "num_hidden": 16, "base_size": 5, "num_upsamplings": 3, "num_filters": 6}
+    assert model.warm
     assert (expected | {"num_coils": 1}).items() <= model.get_config().items()
     assert isinstance(model.physics, NonCartesian)
     with np.load(folder / "io.npz") as io:
@@ -74,6 +75,22 @@ def test_a_second_scan_starts_where_the_first_ended(rng, physics, acquired, monk
     assert len(losses) == 66 and losses[60] < 0.9 * losses[0]
     model.reconstruct(batch, num_steps=2)
     assert len(losses) == 68
+
+
+def test_batches_of_the_pipeline_have_a_size_and_a_density_that_is_not_used(rng):
+    batch, _ = acquire_noncartesian(rng, batch_size=1)
+    prepared = DIP(**TINY, physics=NonCartesian()).prepare(NonCartesian((15, 13)).complete(batch))
+    expected = DIP(**TINY, physics=NonCartesian((15, 13))).prepare(batch)
+    for key in ("kernel", "adjoint"):
+        assert relative_error(prepared[key], expected[key]) < 1e-5
+
+
+def test_a_warm_decoder_starts_warm_again(rng):
+    model = DIP(**TINY, num_steps=30, warm=True)
+    assert DIP.from_config(model.get_config()).warm
+    batch, _ = acquire(rng, batch_size=1)
+    model.reconstruct(batch)
+    assert int(model.optimizer.iterations) == 3
 
 
 def test_predict_on_batch_fits_each_scan(rng, monkeypatch):

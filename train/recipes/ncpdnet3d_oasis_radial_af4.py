@@ -2,6 +2,4 @@
 
 from noncartesian_thesis import oasis_recipe
 
-from mri_zoo.models import NCPDNet
-
-recipe = oasis_recipe(NCPDNet, {"num_iterations": 6, "num_primal": 2, "num_filters": 16})
+recipe = oasis_recipe("ncpdnet", {"num_iterations": 6, "num_primal": 2, "num_filters": 16})

@@ -3,6 +3,5 @@
 from noncartesian_thesis import knee_recipe
 
 from mri_zoo.data import RadialTrajectory
-from mri_zoo.models import NCPDNet
 
-recipe = knee_recipe(NCPDNet, "multicoil", RadialTrajectory)
+recipe = knee_recipe("ncpdnet", "multicoil", RadialTrajectory)

@@ -3,6 +3,5 @@
 from noncartesian_thesis import knee_recipe
 
 from mri_zoo.data import SpiralTrajectory
-from mri_zoo.models import NCPDNet
 
-recipe = knee_recipe(NCPDNet, "singlecoil", SpiralTrajectory)
+recipe = knee_recipe("ncpdnet", "singlecoil", SpiralTrajectory)

@@ -2,6 +2,4 @@
 
 from noncartesian_thesis import oasis_recipe
 
-from mri_zoo.models import DealiasingNet
-
-recipe = oasis_recipe(DealiasingNet)
+recipe = oasis_recipe("unet-adjoint")

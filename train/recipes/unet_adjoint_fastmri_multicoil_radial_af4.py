@@ -3,6 +3,5 @@
 from noncartesian_thesis import knee_recipe
 
 from mri_zoo.data import RadialTrajectory
-from mri_zoo.models import DealiasingNet
 
-recipe = knee_recipe(DealiasingNet, "multicoil", RadialTrajectory)
+recipe = knee_recipe("unet-adjoint", "multicoil", RadialTrajectory)

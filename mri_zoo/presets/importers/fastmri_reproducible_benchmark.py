@@ -58,6 +58,7 @@ def _dip_arguments(checkpoint):
         "num_upsamplings": len(arrays[4:-2]) // 4 - 1,  # blocks of two kernels and two biases
         "num_filters": arrays[4].shape[3],
         "num_coils": arrays[-2].shape[3] // 2,
+        "warm": True,
         "physics": _non_cartesian(arrays[-2]),
     }
 

@@ -1,0 +1,7 @@
+"""Deep image prior, fitted to one knee of fastMRI: multi-coil, radial trajectory, acceleration 4, as in the thesis."""
+
+from noncartesian_thesis import dip_recipe
+
+from mri_zoo.data import RadialTrajectory
+
+recipe = dip_recipe("multicoil", RadialTrajectory)
