@@ -17,7 +17,8 @@ from mri_zoo.physics.nufft import check_density, check_trajectory, normal_kernel
 NUM_CACHED = 8
 SHARED = ("trajectory", "density", "kernel")  # keys of a batch which are the same for all slices of an encoding
 
-_cache, _locks, _cache_lock = collections.OrderedDict(), collections.defaultdict(threading.Lock), threading.Lock()
+_cache, _cache_lock = collections.OrderedDict(), threading.Lock()
+_locks = [threading.Lock() for _ in range(NUM_CACHED)]  # one is picked by the key: as many for any number of keys
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -78,9 +79,7 @@ def make_encoding(trajectory, size, density=None, kernel=True):
             raise ValueError(f"{len(density)} density weights do not fit a trajectory of {len(trajectory)} samples.")
         check_density(density)
         key += (hashlib.sha1(density).digest(),)
-    with _cache_lock:
-        lock = _locks[key]
-    with lock:  # of threads that ask for one encoding, the first computes it
+    with _locks[hash(key) % len(_locks)]:  # of threads that ask for one encoding, the first computes it
         with _cache_lock:
             found = _cache.get(key)
         if found is None:
@@ -89,7 +88,7 @@ def make_encoding(trajectory, size, density=None, kernel=True):
             _cache[key] = found
             _cache.move_to_end(key)
             while len(_cache) > NUM_CACHED:
-                _locks.pop(_cache.popitem(last=False)[0], None)
+                _cache.popitem(last=False)
     return found
 
 

@@ -1,3 +1,6 @@
+import gc
+import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import h5py
@@ -5,11 +8,12 @@ import nibabel
 import numpy as np
 import pytest
 
+from mri_zoo.data import noncartesian
 from mri_zoo.data.masks import RandomMask
 from mri_zoo.data.noncartesian import make_encoding
 from mri_zoo.data.preparation import ConstantScaling
 from mri_zoo.data.trajectories import Radial3DTrajectory, RadialTrajectory
-from mri_zoo.data.volume import DataError
+from mri_zoo.data.volume import DataError, Volume, VolumeInfo
 from mri_zoo.evaluation.harness import evaluate
 from mri_zoo.evaluation.report import write_figures
 from mri_zoo.evaluation.scan import reconstruct_file
@@ -105,3 +109,35 @@ def test_measured_files_are_reconstructed_as_they_are(tmp_path, volume):
         assert np.corrcoef(file["reconstruction"][0].ravel(), image.ravel())[0, 1] > 0.85
     with pytest.raises(DataError, match="scan.h5: c needs k-space that was sampled with a mask"):
         reconstruct_file(network("c", PDNet(1, 2, 1, 2)), tmp_path / "scan.h5", tmp_path / "out.h5")
+
+
+class Scan:
+    """Measured along random points, another number of them in each scan; it costs little to have many."""
+
+    def __init__(self, seed, size=(256, 240)):
+        rng = np.random.default_rng(seed)
+        points = rng.uniform(-3, 3, (900 + seed, 2)).astype("float32")
+        weights = np.ones(len(points), "float32")
+        self.info = VolumeInfo(f"{seed}.h5", 1, 1, *size, target_size=size, trajectory=points, density=weights)
+
+    def read(self, slices=None):
+        kspace = np.ones((1, 1, len(self.info.trajectory)), "complex64")
+        return Volume(self.info, (0,), kspace, np.ones((1, *self.info.image_size), "float32"))
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_number_of_trajectories(tmp_path):
+    """Each has a kernel of 1 MB, which is kept for the last ones alone."""
+    statistics = Path("/proc/self/statm")
+    if not statistics.exists():
+        pytest.skip("needs Linux")
+    used = []
+
+    def record(done, total, text):
+        gc.collect()
+        used.append(int(statistics.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6)
+
+    result = evaluate([network("net", NCPDNet(1, 1, 2))], map(Scan, range(60)), tmp_path, progress=record)
+    assert not result.failures and len(used) == 61
+    assert used[-1] - used[20] < 20
+    assert len(noncartesian._cache) <= noncartesian.NUM_CACHED
