@@ -104,7 +104,7 @@ def evaluate(
     sources = sources_of(dataset, root, coils)
     if acceleration is None and all(preset.sampling is None for preset in presets):
         acceleration = 4  # of fully sampled volumes, where no model says otherwise
-    chosen = _chosen_sampling(presets, sampling, acceleration, center_fraction)
+    chosen = _fitting_sampling(presets, sampling, acceleration, center_fraction)
     with _bar() as progress:
         result = evaluate(
             presets, sources, output, sampling=chosen, num_figures=figures, dataset=dataset.value, progress=progress
@@ -139,7 +139,7 @@ def reconstruct(
     from mri_zoo.evaluation.scan import reconstruct_file
 
     preset = _presets([model])[0]
-    chosen = _chosen_sampling([preset], sampling, acceleration, center_fraction)
+    chosen = _fitting_sampling([preset], sampling, acceleration, center_fraction)
     with _bar() as progress:
         line = reconstruct_file(preset, file, output, chosen, images, coils, center_echo, progress)
     console.print(line, highlight=False, soft_wrap=True)
@@ -302,6 +302,17 @@ def _chosen_sampling(presets, name, acceleration, center_fraction):
     if name in TRAJECTORIES and len(own.get("image_size") or ()) == TRAJECTORIES[name].dimensions:
         options["image_size"] = own["image_size"]
     return get_sampling(name, acceleration, **options)
+
+
+def _fitting_sampling(presets, *options):
+    """That of `_chosen_sampling`, refused before the work where a model cannot take it."""
+    from mri_zoo.data.trajectories import SamplingTrajectory
+    from mri_zoo.evaluation.reconstruction import fitting_model
+
+    chosen = _chosen_sampling(presets, *options)
+    for preset in presets if chosen is not None else ():
+        fitting_model(preset, chosen.dimensions if isinstance(chosen, SamplingTrajectory) else 0)
+    return chosen
 
 
 def _finish(results, output):

@@ -13,10 +13,14 @@ from mri_zoo import cli
 from mri_zoo.cli import _chosen_sampling
 from mri_zoo.data import PercentileScaling, RadialTrajectory, RandomMask, SpiralTrajectory
 from mri_zoo.data.fourier import fft2c, ifft2c, root_sum_of_squares
+from mri_zoo.data.noncartesian import make_encoding
+from mri_zoo.data.trajectories import radial
+from mri_zoo.models import NCPDNet, PDNet
 from mri_zoo.presets.importers import SOURCES
 from mri_zoo.presets.registry import load_preset, save_preset
 
 RECIPE = Path(__file__).parent / "training" / "tiny_recipe.py"
+SPOKES = RECIPE.with_name("tiny_trajectory_recipe.py")
 
 
 @pytest.fixture
@@ -59,6 +63,24 @@ def write_nifti(path, shape=(40, 36, 2)):
     data = np.moveaxis(image(), 0, -1) if shape == (40, 36, 2) else np.ones(shape, "float32")
     nibabel.save(nibabel.Nifti1Image(data, np.diag([2, 2, 5, 1])), path)
     return path
+
+
+def write_measured(path, units="radians/pixel", num_shots=20, **replaced):
+    """A slice along spokes, two coils; keyword arguments replace datasets."""
+    shots = radial(num_shots, 40)
+    samples = make_encoding(shots, (40, 36)).measure(image(num_slices=1) * np.sqrt([[[0.5]], [[0.5j]]]))
+    datasets = {"kspace": samples.reshape(2, *shots.shape[:2]), "trajectory": shots[..., ::-1], **replaced}
+    with h5py.File(path, "w") as file:
+        for name, value in datasets.items():
+            file[name] = value
+        file["trajectory"].attrs["units"] = units
+        file.attrs["matrix_size"] = (36, 40)
+    return path
+
+
+def untrained(path, model, sampling=None):
+    model.build()
+    return save_preset(path, model, PercentileScaling(), sampling, {"summary": "untrained"})
 
 
 def test_help_names_every_command(run):
@@ -243,6 +265,127 @@ def test_train_prepare_and_resume(run, tmp_path):
     scan, preset = write_nifti(tmp_path / "a.nii"), tmp_path / "run" / "preset" / "pdnet-blobs"
     code, out, _ = run("reconstruct", scan, "--model", preset, "-o", tmp_path / "out.nii")
     assert code == 0 and "undersampled here" in out
+
+
+def test_train_prepare_evaluate_and_reconstruct_along_a_trajectory(run, tmp_path):
+    code, out, _ = run("prepare", SPOKES, "-o", tmp_path / "batches")
+    assert code == 0 and "12 training and 3 validation batches" in out
+    assert len(list((tmp_path / "batches").glob("*/shared-*.npy"))) == 2 * 3
+    for name, options in {"run": (), "prepared": ("--prepared", tmp_path / "batches")}.items():
+        code, out, _ = run("train", SPOKES, *options, "-o", tmp_path / name)
+        assert code == 0 and "epoch 1/1" in out
+    preset = tmp_path / "run" / "preset" / "ncpdnet-blobs"
+    assert load_preset(preset).sampling == RadialTrajectory(2)
+
+    write_fastmri(tmp_path / "scan.h5")
+    arguments = ("evaluate", "--dataset", "fastmri", "--root", tmp_path / "scan.h5", "--model", "zero-filled")
+    for options, told in [
+        ((), "RadialTrajectory(acceleration=2"),
+        (("--trajectory", "spiral"), "SpiralTrajectory(acceleration=2"),
+        (("--trajectory", "radial", "--acceleration", 3), "RadialTrajectory(acceleration=3"),
+    ]:
+        code, out, error = run(*arguments, "--model", preset, *options, "-o", tmp_path / "results")
+        assert code == 0 and told in out, error
+        with open(tmp_path / "results" / "volumes.csv") as file:
+            assert [row["model"] for row in csv.DictReader(file)] == ["zero-filled", "ncpdnet-blobs"]
+
+    for model in (preset, "zero-filled"):
+        scan, output = write_measured(tmp_path / "spokes.h5"), tmp_path / "image.h5"
+        code, out, _ = run("reconstruct", scan, "--model", model, "-o", output)
+        assert code == 0 and "1 slices by" in out and "as measured, acceleration 1.80" in out
+        with h5py.File(output) as file:
+            found = file["reconstruction"][0]
+    assert np.corrcoef(found.ravel(), image()[0].ravel())[0, 1] > 0.8
+    code, out, _ = run("reconstruct", tmp_path / "scan.h5", "--model", preset, "-o", output, "--trajectory", "spiral")
+    assert code == 0 and "undersampled here, acceleration 2.00" in out
+
+
+def test_a_trajectory_recipe_resumes(run, tmp_path):
+    assert run("train", SPOKES, "-o", tmp_path / "run")[0] == 0
+    code, out, _ = run("train", SPOKES, "--set", "epochs=2", "--resume", "-o", tmp_path / "run")
+    assert code == 0 and "resuming after epoch 1 of 2" in out and "epoch 2/2" in out
+
+
+def bad_trajectories():
+    """Arguments after the command's own, and what is said."""
+    full, measured = ("reconstruct", "{scan}", "--model"), ("reconstruct", "{measured}", "--model")
+    evaluate = ("evaluate", "--dataset", "fastmri", "--root", "{scan}", "--model", "{spokes}")
+    output = ("-o", "{tmp}/o.h5")
+    return {
+        "misspelt": ((*evaluate, "--trajectory", "radail"), "did you mean 'radial'"),
+        "three dimensions": (
+            (*evaluate, "--trajectory", "radial_3d"),
+            "spokes needs k-space that was sampled with a tr",
+        ),
+        "a mask": ((*evaluate, "--mask", "random"), "a trajectory of 2 dimensions, this was with a mask"),
+        "a network of masks": (
+            (*full, "{masks}", "--trajectory", "spiral", *output),
+            "masks needs k-space that was sampled with a mask, this was with a trajectory of 2 dimensions",
+        ),
+        "a centre": ((*evaluate, "--trajectory", "radial", "--center-fraction", "0.1"), "has no `center_fraction`"),
+        "acceleration below 1": ((*evaluate, "--acceleration", "0.5"), "`acceleration` must be >= 1, got 0.5"),
+        "no shot": (
+            (*full, "{spokes}", "--acceleration", "40", *output),
+            "scan.h5: `acceleration` 40.0 leaves no shot for images of (40, 36) pixels",
+        ),
+        "measured, for masks": (
+            (*measured, "{masks}", *output),
+            "measured.h5: masks needs k-space that was sampled with",
+        ),
+        "beyond the edge": (
+            ("reconstruct", "{far}", "--model", "{spokes}", *output),
+            "far.h5: dataset `trajectory`: The trajectory reaches 3.17301 radians/pixel",
+        ),
+        "wrong units": (("reconstruct", "{units}", "--model", "{spokes}", *output), "has the units 'furlongs'"),
+        "NaN in the trajectory": (("reconstruct", "{holes}", "--model", "{spokes}", *output), "trajectory holds NaN"),
+        "NaN in k-space": (
+            ("reconstruct", "{nan}", "--model", "{spokes}", *output),
+            "nan.h5: dataset `kspace` holds NaN",
+        ),
+        "last axis": (("reconstruct", "{axis}", "--model", "{spokes}", *output), "expected (shot, sample, 2 or 3)"),
+        "sample counts": (
+            ("reconstruct", "{fewer}", "--model", "{spokes}", *output),
+            "has shape (19, 40, 2); expected",
+        ),
+        "zero density": (
+            ("reconstruct", "{zero}", "--model", "{spokes}", *output),
+            "density compensation is zero everyw",
+        ),
+        "image size": (
+            ("reconstruct", "{small}", "--model", "{spokes}", *output),
+            "way to the edge of k-space for an im",
+        ),
+    }
+
+
+@pytest.fixture(scope="module")
+def bad_scans(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scans")
+    shots = radial(20, 40)[..., ::-1]
+    samples = np.ones((2, 20, 40), "complex64")
+    write_fastmri(folder / "scan.h5")
+    write_measured(folder / "measured.h5")
+    write_measured(folder / "far.h5", trajectory=shots * 1.01)
+    write_measured(folder / "units.h5", "furlongs")
+    write_measured(folder / "holes.h5", trajectory=np.where(shots == shots[3, 5], np.nan, shots))
+    write_measured(folder / "nan.h5", kspace=np.where(np.arange(40) == 3, np.nan, samples).astype("complex64"))
+    write_measured(folder / "axis.h5", trajectory=np.zeros((20, 40, 4)))
+    write_measured(folder / "fewer.h5", trajectory=shots[1:])
+    write_measured(folder / "zero.h5", density=np.zeros((20, 40)))
+    write_measured(folder / "small.h5", trajectory=shots / 8)
+    untrained(folder / "spokes", NCPDNet(1, 1, 2), RadialTrajectory(2))
+    untrained(folder / "masks", PDNet(1, 2, 1, 2), RandomMask(2, 0.2))
+    return folder
+
+
+@pytest.mark.parametrize("name", bad_trajectories())
+def test_bad_trajectories_give_one_clear_line_and_exit_code_2(run, tmp_path, bad_scans, name):
+    places = {path.stem: path for path in bad_scans.iterdir()} | {"tmp": tmp_path}
+    arguments, message = bad_trajectories()[name]
+    code, _, error = run(*(argument.format(**places) for argument in arguments))
+    assert code == 2 and message in error
+    assert error.startswith("mri-zoo: ") and error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_check_data_tells_what_is_there_and_what_is_wrong(run, tmp_path):

@@ -36,7 +36,7 @@ def reconstruct(preset, volume, sampled, batch_size=1):
     if batch_size < 1:
         raise ValueError(f"`batch_size` must be >= 1, got {batch_size}.")
     trajectory = isinstance(sampled, Encoding)
-    model = _fitting(preset, sampled)
+    model = fitting_model(preset, len(sampled.size) if trajectory else 0)
     measured = volume.info.trajectory is not None
     # Of a three-dimensional acquisition all slices are one example.
     kspace = volume.kspace[None] if trajectory and not measured and len(sampled.size) == 3 else volume.kspace
@@ -58,22 +58,30 @@ def reconstruct(preset, volume, sampled, batch_size=1):
     return on_scan(images, _extent(volume)[-len(sampled.size) :]) if trajectory and not measured else images
 
 
-def _fitting(preset, sampled):
-    """The preset's model, or the adjoint of the acquisition."""
-    found = f"a trajectory of {len(sampled.size)} dimensions" if isinstance(sampled, Encoding) else "a mask"
+def fitting_model(preset, dimensions):
+    """The preset's model, or in place of `ZeroFilled` the adjoint of another acquisition.
+
+    Args:
+        preset: has a `name` and a `model`.
+        dimensions: of the trajectory that the k-space was sampled along; 0 for a mask.
+
+    Raises:
+        ValueError: if the model cannot take such k-space.
+    """
     physics = preset.model.physics
-    wanted = f"a trajectory of {physics.dimensions} dimensions" if physics.along_trajectory else "a mask"
-    if found == wanted:
+    wanted = physics.dimensions if physics.along_trajectory else 0
+    if wanted == dimensions:
         return preset.model
     if isinstance(preset.model, ZeroFilled):
-        return _adjoint(len(sampled.size) if isinstance(sampled, Encoding) else None)
+        return _adjoint(dimensions)
+    wanted, found = (f"a trajectory of {n} dimensions" if n else "a mask" for n in (wanted, dimensions))
     raise ValueError(f"{preset.name} needs k-space that was sampled with {wanted}, this was with {found}.")
 
 
 @functools.cache
 def _adjoint(dimensions):
-    """Of a trajectory, or without dimensions of a mask; kept, as TensorFlow traces each model anew."""
-    model = ZeroFilled(Cartesian() if dimensions is None else NonCartesian(dimensions=dimensions))
+    """Kept, as TensorFlow traces each model anew."""
+    model = ZeroFilled(NonCartesian(dimensions=dimensions) if dimensions else Cartesian())
     model.build()
     return model
 
