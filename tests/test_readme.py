@@ -92,8 +92,11 @@ def test_examples_of_the_readme_run(tmp_path, monkeypatch):
     assert Path("results/table.md").exists()
 
 
-def test_examples_of_the_data_page_run(rng, capsys):
-    pipeline, scan = blocks("docs/data.md", "python")
+def test_examples_of_the_data_page_run(rng, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    figure, pipeline, scan = blocks("docs/data.md", "python")
+    exec(figure, {})
+    assert Path("radial.png").stat().st_size > 10_000
     exec(pipeline, {})
     assert set(capsys.readouterr().out.splitlines()) == {
         f"(1, 1, {height}, 48) (1, 1, 1, 48) (1, {height}, 48)" for height in (48, 64)
