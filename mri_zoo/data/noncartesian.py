@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import hashlib
+import math
 import threading
 
 import numpy as np
@@ -31,12 +32,14 @@ class Encoding:
         density: (samples,) float32, its compensation; unit gain at the zero frequency.
         kernel: float32 of twice the size, the transfer function of the normal operator, or None where it is left to the
             model to compute it.
+        num_shots: that follow each other in the trajectory, all of one length.
     """
 
     size: tuple[int, ...]
     trajectory: np.ndarray
     density: np.ndarray
     kernel: np.ndarray | None = None
+    num_shots: int = 1
 
     @property
     def acceleration(self):
@@ -61,7 +64,7 @@ def make_encoding(trajectory, size, density=None, kernel=True):
     """The `Encoding` of a trajectory; the last `NUM_CACHED` are kept, so that each is computed once.
 
     Args:
-        trajectory: (..., dimension) float32, radians per pixel in [-pi, pi].
+        trajectory: (samples, dimension) or (..., samples of a shot, dimension) float32, radians per pixel in [-pi, pi].
         size: of the image.
         density: (...) float32 weights, one for each sample; by default Pipe's iteration, 10 times as in the thesis.
         kernel: compute the kernel of the normal operator, too.
@@ -71,8 +74,9 @@ def make_encoding(trajectory, size, density=None, kernel=True):
     """
     size = tuple(map(int, size))
     check_trajectory(trajectory, len(size))
-    trajectory = np.ascontiguousarray(trajectory, np.float32).reshape(-1, len(size))
-    key = size, kernel, hashlib.sha1(trajectory).digest()
+    trajectory = np.ascontiguousarray(trajectory, np.float32)
+    num_shots, trajectory = math.prod(trajectory.shape[:-2]), trajectory.reshape(-1, len(size))
+    key = size, kernel, num_shots, hashlib.sha1(trajectory).digest()
     if density is not None:
         density = np.ascontiguousarray(density, np.float32).ravel()
         if len(density) != len(trajectory):
@@ -83,7 +87,7 @@ def make_encoding(trajectory, size, density=None, kernel=True):
         with _cache_lock:
             found = _cache.get(key)
         if found is None:
-            found = _encoding_of(trajectory, size, density, kernel)
+            found = _encoding_of(trajectory, size, density, kernel, num_shots)
         with _cache_lock:
             _cache[key] = found
             _cache.move_to_end(key)
@@ -92,16 +96,40 @@ def make_encoding(trajectory, size, density=None, kernel=True):
     return found
 
 
-def _encoding_of(trajectory, size, density, kernel):
+def part_of(encoding, chosen, kernel=True):
+    """The `Encoding` of some of the samples: those left out keep their place, with a weight of zero.
+
+    The weights of the others are computed anew, by Pipe's iteration. Nothing is kept: parts are drawn and used once.
+
+    Args:
+        encoding: of all samples.
+        chosen: (samples,), nonzero for those that the part has.
+        kernel: compute the kernel of the normal operator, too.
+
+    Returns:
+        An `Encoding`, or `encoding` itself where all samples are chosen.
+    """
+    chosen = np.asarray(chosen) != 0
+    if chosen.all():
+        return encoding
+    density = np.zeros(len(chosen), np.float32)
+    density[chosen] = pipe_density(encoding.trajectory[chosen], encoding.size)
+    transfer = _kernel_of(encoding.trajectory, density, encoding.size) if kernel else None
+    return Encoding(encoding.size, encoding.trajectory, density, transfer, encoding.num_shots)
+
+
+def _encoding_of(trajectory, size, density, kernel, num_shots):
     if density is None:
         density = ops.convert_to_numpy(pipe_density(trajectory, size))
     else:
         unscaled = Encoding(size, trajectory, density)
         density = density / unit_gain(unscaled)
-    transfer = None
-    if kernel:
-        transfer = ops.convert_to_numpy(normal_kernel(trajectory[None], density[None], size))[0]
-    return Encoding(size, trajectory, density.astype(np.float32), transfer)
+    transfer = _kernel_of(trajectory, density, size) if kernel else None
+    return Encoding(size, trajectory, density.astype(np.float32), transfer, num_shots)
+
+
+def _kernel_of(trajectory, density, size):
+    return ops.convert_to_numpy(normal_kernel(trajectory[None], density[None], size))[0]
 
 
 def unit_gain(encoding):

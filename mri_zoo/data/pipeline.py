@@ -96,7 +96,7 @@ def slices_of(
         augment: flip and turn the images at random; the target is then the root-sum-of-squares of the turned images.
         split: a split of `mri_zoo.data.splits`, which leaves the input a part of the samples and makes a target of the
             others: see `prepare_partitions`, whose arrays the batch then has. What a self-supervised one gives holds
-            nothing that was not sampled. With masks alone.
+            nothing that was not sampled.
         partitions: how many partitions of each slice follow each other.
         training: see above.
         seed: of the order, the masks, the partitions and the augmentation.
@@ -168,6 +168,8 @@ def joint_batches(datasets, batch_size, *, scaling=None, steps=None, seed=0, epo
         )
     repeats = [dataset.get("repeats", 1) for dataset in datasets]
     parts = [_part(dataset, scaling, batch_size) for dataset in datasets]
+    if len({part.trajectory for part in parts}) > 1:
+        raise ValueError("Data sets with masks and with trajectories of 2 or 3 dimensions cannot share a training.")
 
     def batches(rng):
         """Every batch of an epoch once: a list of (slices, 3), data set, volume and slice."""
@@ -225,11 +227,8 @@ class _Examples:
             raise ValueError(
                 "A three-dimensional sampling takes whole volumes: no `slices`, `inner_slices` or `augment`."
             )
-        for name, option in (("full_kspace", full_kspace), ("split", split)):
-            if trajectory and option:
-                raise ValueError(
-                    f"`{name}` needs a mask: along a trajectory there is no k-space of which it takes a part."
-                )
+        if trajectory and full_kspace:
+            raise ValueError("`full_kspace` needs a mask: along a trajectory there is none of which it takes a part.")
         if slices not in ("all", "random"):
             raise ValueError(f'`slices` must be "all" or "random", got {slices!r}.')
         if inner_slices is not None and inner_slices < 1:
@@ -253,7 +252,8 @@ class _Examples:
     def shape(self, volume):
         """What the slices in a batch must have in common."""
         info = self.sources[volume].info
-        return info.num_coils, info.height, info.width, *(info.target_size or ())
+        samples = 0 if info.trajectory is None else len(info.trajectory)
+        return info.num_coils, *info.image_size, samples, *(info.target_size or ())
 
     def order(self, rng):
         """(number of examples, 2): volume and slice of each, in the order of an epoch."""
@@ -296,14 +296,13 @@ class _Examples:
 
     def _read(self, source, slice_index):
         """The k-space and the reference of a slice, or of all of them where the sampling is three-dimensional."""
-        if self.trajectory == 3 and source.info.trajectory is None:
-            volume = source.read()
-            targets = [reference_image(volume, index) for index in range(len(volume.kspace))]
-            return volume.kspace, np.stack(targets), volume.info
-        volume = source.read([slice_index])
+        whole = self.trajectory == 3 and source.info.trajectory is None
+        volume = source.read(None if whole else [slice_index])
+        kspace = volume.kspace if whole else volume.kspace[0]
         if self.split is not None and self.split.self_supervised:
-            return volume.kspace[0], None, volume.info
-        return volume.kspace[0], reference_image(volume, 0), volume.info
+            return kspace, None, volume.info
+        targets = [reference_image(volume, index) for index in range(len(volume.kspace))]
+        return kspace, np.stack(targets) if whole else targets[0], volume.info
 
 
 def _read(order, load, parts, seed, epochs):
@@ -438,17 +437,18 @@ def _spec(trajectory, coils, full_kspace, partitioned=False):
         if partitioned:
             spec |= {"target_kspace": kspace, "target_mask": mask, "self_supervised": ((), tf.float32)}
         return spec
-    return {
-        "kspace": ((coils, None), tf.complex64),
-        "trajectory": ((None, trajectory), tf.float32),
-        "density": ((None,), tf.float32),
-        "kernel": ((None,) * trajectory, tf.float32),
-    }
+    kspace, weights = ((coils, None), tf.complex64), ((None,), tf.float32)
+    points, kernel = ((None, trajectory), tf.float32), ((None,) * trajectory, tf.float32)
+    spec = {"kspace": kspace, "trajectory": points, "density": weights, "kernel": kernel}
+    if partitioned:
+        spec |= {"target_kspace": kspace, "target_mask": ((1, None), tf.float32), "target_density": weights}
+        spec["self_supervised"] = ((), tf.float32)
+    return spec
 
 
 def _shared_once(inputs, target):
-    """The batch with one trajectory, where all are equal."""
-    equal = tf.reduce_all(inputs["trajectory"] == inputs["trajectory"][:1])
+    """The batch with one trajectory, where all are equal, and their weights."""
+    equal = tf.reduce_all([tf.reduce_all(inputs[key] == inputs[key][:1]) for key in ("trajectory", "density")])
     end = tf.where(equal, 1, tf.shape(target)[0])
     return {key: tensor[:end] if key in SHARED else tensor for key, tensor in inputs.items()}, target
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from mri_zoo.data.fourier import center_crop, fft2c, ifft2c, root_sum_of_squares
-from mri_zoo.data.noncartesian import NUM_CACHED, Encoding, make_encoding, measure_slice, scale_samples
+from mri_zoo.data.noncartesian import NUM_CACHED, Encoding, make_encoding, measure_slice, part_of, scale_samples
 from mri_zoo.data.trajectories import SamplingTrajectory
 from mri_zoo.data.volume import DataError
 
@@ -124,7 +124,8 @@ def draw_sampling(sampling, info, seed=None, padding=None):
         return info.mask
     if info.trajectory is not None:
         try:
-            return make_encoding(info.trajectory, info.image_size, info.density)
+            shots = info.trajectory.reshape(info.num_shots, -1, info.trajectory.shape[-1])
+            return make_encoding(shots, info.image_size, info.density)
         except ValueError as error:
             raise DataError(f"{info.name}: {error}") from error
     if isinstance(sampling, SamplingTrajectory):
@@ -185,7 +186,7 @@ def prepare_partitions(kspace, target, mask, split, scaling, crop=None, number=1
     Args:
         kspace: (coil, height, width) complex64.
         target: (target height, target width) float32 reference of a supervised split; not looked at otherwise.
-        mask: (1 or height, width) float32, 1 where sampled.
+        mask: (1 or height, width) float32, 1 where sampled, or an `Encoding`.
         split: of `mri_zoo.data.splits`.
         scaling: rule that gives the factor for an undersampled k-space, that of all samples.
         crop: see `prepare_slice`.
@@ -196,7 +197,9 @@ def prepare_partitions(kspace, target, mask, split, scaling, crop=None, number=1
     Returns:
         The partitions' arrays, each with a leading axis of them: `kspace` (coil, height, width), `mask` (1, height,
         width), `target_kspace` and `target_mask` likewise, `self_supervised` (), 1 or 0, and the target image (height,
-        width): of a self-supervised split the root-sum-of-squares of the target's k-space.
+        width): of a self-supervised split the root-sum-of-squares of the target's k-space. Of an `Encoding` `kspace`
+        (coil, samples), zero in the target, `trajectory`, `density` and `kernel` of the input, `target_kspace`,
+        `target_mask` (1, samples), `target_density` (samples,), and the last two.
 
     Raises:
         ValueError: as `prepare_slice` and the split do.
@@ -204,6 +207,10 @@ def prepare_partitions(kspace, target, mask, split, scaling, crop=None, number=1
     reference = None if split.self_supervised else target
     inputs, target, factor = prepare_slice(kspace, reference, mask, scaling, crop)
     measured = inputs["kspace"]
+    if isinstance(mask, Encoding):
+        parts = split.several(mask, number, seed)
+        rows = [_partition_along(measured, target, mask, *part, split.self_supervised, crop) for part in parts]
+        return tuple(map(np.stack, zip(*rows, strict=True)))
     # From here on a self-supervised slice has its samples alone.
     known = measured if split.self_supervised else (kspace * np.float32(factor)).astype(np.complex64)
     input_masks, target_masks = map(
@@ -219,6 +226,19 @@ def prepare_partitions(kspace, target, mask, split, scaling, crop=None, number=1
     flags = np.full(len(target_masks), split.self_supervised, np.float32)
     rest = target_kspace, target_masks[:, None], flags, targets.astype(np.float32)
     return measured * input_masks[:, None], input_masks[:, None], *rest
+
+
+def _partition_along(samples, target, encoding, input_mask, target_mask, self_supervised, crop):
+    """What `prepare_partitions` makes of one partition of samples along a trajectory."""
+    known, asked = part_of(encoding, input_mask), part_of(encoding, target_mask, kernel=False)
+    target_samples = samples * target_mask
+    if self_supervised:
+        target = _cropped(root_sum_of_squares(asked.adjoint(target_samples), axis=0), crop)
+    return (
+        *known.inputs(samples * input_mask).values(),
+        *(target_samples, target_mask[None], asked.density, np.float32(self_supervised)),
+        target.astype(np.float32),
+    )
 
 
 def reference_image(volume, index):
@@ -250,7 +270,7 @@ def _cropped(target, crop):
     """The centre of a target, where it is larger than `crop`."""
     if crop is None:
         return target
-    return center_crop(target, [min(have, want) for have, want in zip(target.shape, crop, strict=True)])
+    return center_crop(target, [min(have, want) for have, want in zip(target.shape[-2:], crop, strict=True)])
 
 
 def _aligned_empty(shape, dtype):

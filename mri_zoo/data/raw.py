@@ -346,6 +346,7 @@ def _info(path, num_slices, num_coils, size, trajectory, density=None, contrast=
         trajectory=trajectory.reshape(-1, trajectory.shape[-1]),
         density=None if density is None else density.astype(np.float32).ravel(),
         depth=depth[0] if depth else None,
+        num_shots=len(trajectory),
     )
 
 

@@ -5,7 +5,8 @@ A split is a small immutable object. Called with a sampling mask and a seed it d
     split = GaussianSplit(ratio=(0.3, 0.5, 0.7), window=4)
     input_mask, target_mask = split(mask, seed=0)  # disjoint, and together the mask
 
-Seeds are those of `mri_zoo.data.masks`, and the same seed gives the same partition with every version of NumPy.
+Of an `Encoding`, which is samples along a trajectory, it draws two masks of the samples likewise. Seeds are those of
+`mri_zoo.data.masks`, and the same seed gives the same partition with every version of NumPy.
 """
 
 import abc
@@ -16,6 +17,8 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
+
+from mri_zoo.data.noncartesian import Encoding
 
 # The ratios from which the authors of JSSL draw.
 RATIOS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
@@ -28,7 +31,7 @@ class Split(abc.ABC):
     Args:
         ratio: the part of all samples that becomes the target, in (0, 1); of several, each call draws one.
         window: side in samples of the central window that is never moved to the target, or (height, width); 0 for none.
-            It must be fully sampled.
+            It must be fully sampled. Of a trajectory, the samples within as many steps of the Cartesian grid.
         partial_window: keep what is sampled of a window that is not; the authors' window of 10 exceeds the centre of
             their masks at acceleration 16.
 
@@ -57,23 +60,29 @@ class Split(abc.ABC):
         object.__setattr__(self, "ratio", ratios if len(ratios) > 1 else ratios[0])
         object.__setattr__(self, "window", window if window[0] != window[1] else window[0])
 
-    def __call__(self, mask, seed=None):
+    def __call__(self, sampled, seed=None):
         """Draw a partition.
 
         Args:
-            mask: (height, width), nonzero where sampled.
+            sampled: a mask (height, width), nonzero where sampled, or an `Encoding`.
             seed: see the module.
 
         Returns:
-            The input's mask and the target's, (height, width) float32.
+            The input's mask and the target's, (height, width) or (samples,) float32.
 
         Raises:
             ValueError: if the mask has another rank, does not sample the window, or samples nothing outside.
         """
-        mask = np.asarray(mask) != 0
-        if mask.ndim != 2:
-            raise ValueError(f"a split needs a mask (height, width), got one of shape {mask.shape}.")
-        candidates = self._without_window(mask)
+        if isinstance(sampled, Encoding):
+            mask, steps = np.ones(len(sampled.trajectory), bool), _grid_steps(sampled)
+            if len(steps) == 3 and not isinstance(self.window, int):
+                raise ValueError(f"`window` must be one number for a trajectory of 3 dimensions, got {self.window}.")
+            candidates = np.any(np.abs(steps) > np.broadcast_to(self.window, len(steps))[:, None] / 2, axis=0)
+        else:
+            mask = np.asarray(sampled) != 0
+            if mask.ndim != 2:
+                raise ValueError(f"a split needs a mask (height, width), got one of shape {mask.shape}.")
+            candidates, sampled = self._without_window(mask), None
         if not candidates.any() or mask.sum() < 2:
             raise ValueError(
                 f"a split needs samples outside the window of {self.window}: of the mask's {mask.sum()} samples "
@@ -81,17 +90,17 @@ class Split(abc.ABC):
             )
         rng = seed if isinstance(seed, np.random.RandomState) else np.random.RandomState(seed)
         ratios = tuple(np.atleast_1d(self.ratio).tolist())
-        target = self._draw(mask, candidates, ratios[rng.randint(len(ratios))], rng, seed)
+        target = self._draw(mask, candidates, ratios[rng.randint(len(ratios))], rng, seed, sampled)
         return (mask & ~target).astype(np.float32), target.astype(np.float32)
 
-    def several(self, mask, number, seed=None):
+    def several(self, sampled, number, seed=None):
         """A list of `number` partitions of one mask, each drawn anew: for losses that are averaged over them."""
         if number < 1:
             raise ValueError(f"the number of partitions must be >= 1, got {number}.")
         if number == 1:
-            return [self(mask, seed)]
+            return [self(sampled, seed)]
         rng = seed if isinstance(seed, np.random.RandomState) else np.random.RandomState(seed)
-        return [self(mask, int(rng.randint(2**31 - 1))) for _ in range(number)]
+        return [self(sampled, int(rng.randint(2**31 - 1))) for _ in range(number)]
 
     def _without_window(self, mask):
         sides = np.broadcast_to(self.window, 2).tolist()
@@ -108,8 +117,8 @@ class Split(abc.ABC):
         return candidates
 
     @abc.abstractmethod
-    def _draw(self, mask, candidates, ratio, rng, seed):
-        """(height, width) boolean, the target: some of the candidates."""
+    def _draw(self, mask, candidates, ratio, rng, seed, encoding):
+        """Boolean of the mask's shape, the target: some of the candidates. `encoding` is None on a grid."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +128,7 @@ class UniformSplit(Split):
     The ratio is that of the samples outside the window.
     """
 
-    def _draw(self, mask, candidates, ratio, rng, seed):
+    def _draw(self, mask, candidates, ratio, rng, seed, encoding):
         count = max(int(_product(candidates, ratio)), 1)
         probability = candidates.ravel() / candidates.sum()
         target = np.zeros(mask.shape, bool)
@@ -149,14 +158,20 @@ class GaussianSplit(Split):
         if not self.std_scale > 0:
             raise ValueError(f"`std_scale` must be > 0, got {self.std_scale}.")
 
-    def _draw(self, mask, candidates, ratio, rng, seed):
+    def _draw(self, mask, candidates, ratio, rng, seed, encoding):
         count = math.ceil(_product(mask, ratio))
         if self.compatible:
+            if encoding is not None:
+                raise ValueError("`compatible` partitions are those of masks, this is a trajectory.")
             return self._draw_compatible(candidates, count + 1, seed)
         count = min(count, int(candidates.sum()), int(mask.sum()) - 1)
-        rows, columns = (np.square((np.arange(n) - n // 2) / max(n - 1, 1)) for n in mask.shape)
+        if encoding is None:
+            steps, size = np.meshgrid(*(np.arange(n) - n // 2 for n in mask.shape), indexing="ij"), mask.shape
+        else:
+            steps, size = _grid_steps(encoding), encoding.size
+        distance = sum(np.square(step / max(n - 1, 1)) for step, n in zip(steps, size, strict=True))
         # The largest of log p + Gumbel noise are a draw without replacement with probabilities p.
-        score = -0.5 * self.std_scale**2 * (rows[:, None] + columns) + rng.gumbel(size=mask.shape)
+        score = -0.5 * self.std_scale**2 * distance + rng.gumbel(size=mask.shape)
         score[~candidates] = -np.inf
         target = np.zeros(mask.shape, bool)
         target.flat[np.argpartition(-score, count - 1, axis=None)[:count]] = True
@@ -182,21 +197,47 @@ class GaussianSplit(Split):
 
 
 @dataclasses.dataclass(frozen=True)
+class ShotSplit(Split):
+    """Whole shots of a trajectory become the target, drawn with equal probability, but for samples in the window.
+
+    The ratio is that of the shots; at least one is left on either side. Where neighbours on a shot are measured alike,
+    a network cannot learn their noise from each other.
+    """
+
+    def _draw(self, mask, candidates, ratio, rng, seed, encoding):
+        if encoding is None or encoding.num_shots < 2:
+            found = "a mask" if encoding is None else f"{encoding.num_shots} shot"
+            raise ValueError(f"a split of shots needs a trajectory of two or more, got {found}.")
+        count = min(max(round(encoding.num_shots * ratio), 1), encoding.num_shots - 1)
+        chosen = np.zeros(encoding.num_shots, bool)
+        chosen[rng.choice(encoding.num_shots, size=count, replace=False)] = True
+        return np.repeat(chosen, len(mask) // encoding.num_shots) & candidates
+
+
+@dataclasses.dataclass(frozen=True)
 class FullTarget:
     """No partition: the input is everything acquired, the target fully sampled. For the proxy data of joint training.
+
+    Of a trajectory the target are its samples, and the image.
 
     Reference: Yiasemis et al., JSSL, arXiv:2311.15856, equation 17.
     """
 
     self_supervised: ClassVar[bool] = False
 
-    def __call__(self, mask, seed=None):
-        """The mask, and a mask of ones, (height, width) float32."""
+    def __call__(self, sampled, seed=None):
+        """The mask, and a mask of ones, (height, width) or (samples,) float32."""
+        mask = np.ones(len(sampled.trajectory)) if isinstance(sampled, Encoding) else sampled
         return np.array(mask, np.float32), np.ones(np.shape(mask), np.float32)
 
-    def several(self, mask, number, seed=None):
+    def several(self, sampled, number, seed=None):
         """One pair, whatever the number: more would be equal."""
-        return [self(mask, seed)]
+        return [self(sampled, seed)]
+
+
+def _grid_steps(encoding):
+    """(dimension, samples): where the samples are, in steps of the Cartesian grid from the centre."""
+    return encoding.trajectory.T * (np.array(encoding.size)[:, None] / (2 * np.pi))
 
 
 def _product(mask, ratio):

@@ -27,6 +27,7 @@ class VolumeInfo:
         norm: the stored 2-norm of the reference (fastMRI's attribute `norm`), or None.
         trajectory: (samples, 2 or 3) float32, radians per pixel in [-pi, pi), for a volume measured off the Cartesian
             grid; `height` and `width` are then those of the image that it means.
+        num_shots: of the trajectory, one after the other.
         density: (samples,) float32 compensation that came with the trajectory, or None.
         depth: of the image, where the trajectory is three-dimensional: what is read as one slice is then a volume.
     """
@@ -46,6 +47,7 @@ class VolumeInfo:
     trajectory: np.ndarray | None = None
     density: np.ndarray | None = None
     depth: int | None = None
+    num_shots: int = 1
 
     def __post_init__(self):
         if self.padding is None:

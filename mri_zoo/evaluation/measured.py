@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import h5py
 import numpy as np
 
 from mri_zoo.data.files import open_volume
@@ -31,8 +30,7 @@ class SomeShots:
 
     def __init__(self, path, every=2):
         source = CenteredEcho(open_volume(path))
-        with h5py.File(path) as file:
-            self._shots = file["trajectory"].shape[0]
+        self._shots = source.info.num_shots
         if not 1 <= every <= self._shots:
             raise DataError(f"{path}: has {self._shots} shots, of which every {every}th cannot be taken.")
         self._source, self._every = source, every
@@ -40,6 +38,7 @@ class SomeShots:
         self.info = dataclasses.replace(
             source.info,
             trajectory=self._some(source.info.trajectory.T).T,
+            num_shots=len(range(0, self._shots, every)),
             density=None if density is None else self._some(density),
             target_size=source.info.image_size[-2:],
         )

@@ -29,31 +29,16 @@ class DataConsistent(ReconstructionModel):
         super().__init__(physics=model.physics, **kwargs)
         self.model = model
         require_grid(self.physics, "DataConsistent")
-        if getattr(self.reconstruction, "refiner", None) is not None:
-            raise ValueError(
-                f"This {type(self.reconstruction).__name__} has a network of its own for the sensitivity maps; "
-                "make it without, and wrap it in `RefinedMaps`."
-            )
-
-    @property
-    def reconstruction(self):
-        """The model without what refines its maps."""
-        return self.model.model if isinstance(self.model, RefinedMaps) else self.model
+        reconstruction_of(model)  # raises where the maps are not to be had
 
     def call(self, batch):
         """The data-consistent image, (batch, height, width) complex64."""
-        batch = self.complete(batch)
-        return self.physics.combine_kspace(self.kspace(self.reconstruction(batch), batch), batch)
+        batch = complete_with(self.model, batch)
+        return self.physics.combine_kspace(self.kspace(reconstruction_of(self.model)(batch), batch), batch)
 
     def batch_spec(self):
         """That of the model."""
         return self.model.batch_spec()
-
-    def complete(self, batch):
-        """The batch with the maps that the model works with; without, where one coil has none."""
-        if isinstance(self.model, RefinedMaps):
-            return {**batch, "sensitivity_maps": self.model.sensitivity_maps(batch)}
-        return self.physics.complete(batch)
 
     def kspace(self, image, batch):
         """Full k-space (batch, coil, height, width): measured where it was sampled, of the image elsewhere."""
@@ -64,3 +49,28 @@ class DataConsistent(ReconstructionModel):
         config = super().get_config()
         del config["physics"]  # the model has it
         return {**config, "model": serialized(self.model)}
+
+
+def reconstruction_of(model):
+    """The model without what refines its sensitivity maps.
+
+    Raises:
+        ValueError: if it refines them within.
+    """
+    while isinstance(model, DataConsistent | RefinedMaps):
+        model = model.model
+    if getattr(model, "refiner", None) is not None:
+        raise ValueError(
+            f"This {type(model).__name__} has a network of its own for the sensitivity maps; make it without, and "
+            "wrap it in `RefinedMaps`."
+        )
+    return model
+
+
+def complete_with(model, batch):
+    """The batch with the maps that a model works with; without, where one coil has none."""
+    if isinstance(model, DataConsistent):
+        return complete_with(model.model, batch)
+    if isinstance(model, RefinedMaps):
+        return {**batch, "sensitivity_maps": model.sensitivity_maps(batch)}
+    return model.physics.complete(batch)

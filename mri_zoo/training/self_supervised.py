@@ -3,8 +3,8 @@
 A batch has input and target samples: `kspace` and `mask` of the input, `target_kspace` and `target_mask`. The network
 sees the input alone, its image is turned back into k-space, and the samples of the target are compared, and their
 image. Where ground truth is missing, input and target are a partition of what was sampled (`GaussianSplit`,
-`UniformSplit`); where it is there, the target is all of k-space (`FullTarget`), and the same loss is supervised. So a
-training is self-supervised, supervised or joint by its data sets alone.
+`UniformSplit`, `ShotSplit`); where it is there, the target is all of k-space (`FullTarget`), and the same loss is
+supervised. So a training is self-supervised, supervised or joint by its data sets alone.
 """
 
 import keras
@@ -14,8 +14,9 @@ from keras import ops
 from mri_zoo.layers.nested import serialized
 from mri_zoo.losses import DualDomainLoss
 from mri_zoo.models.base import ReconstructionModel, magnitude_like
-from mri_zoo.models.data_consistent import DataConsistent
+from mri_zoo.models.data_consistent import DataConsistent, complete_with, reconstruction_of
 from mri_zoo.physics.complex import scale
+from mri_zoo.physics.noncartesian import NonCartesian
 from mri_zoo.training.supervised import train
 
 
@@ -54,7 +55,12 @@ class JointTraining(ReconstructionModel):
         target_kspace: (batch, coil, height, width) complex64, zero outside the target.
         target_mask: (batch, 1, 1 or height, width) float32, 1 where the target has samples.
         self_supervised: (batch,) float32, 1 where input and target are a partition of the samples, else 0.
-    A batch without them is reconstructed, and judged by the image part of the loss.
+    A batch without them is reconstructed, and judged by the image part of the loss. Of data along a trajectory `kspace`
+    has zeros in the target, `density` and `kernel` are those of the input, which weigh the target's samples with zero,
+    and instead of masks there are
+        target_mask: (batch, 1, samples) float32.
+        target_density: (batch, samples) float32, the compensation of the target's samples, zero outside.
+    A network is then judged by what it predicts of the target alone: measured samples have no place in its k-space.
 
     Sensitivity maps come from all that was sampled, also of a partition, as the authors' do: the centre alone has
     them, and the partition has holes there. Of a network with several `steps`, each counts, with weights from 0.1 to 1.
@@ -69,12 +75,17 @@ class JointTraining(ReconstructionModel):
     def __init__(self, network, **kwargs):
         super().__init__(physics=network.physics, **kwargs)
         self.judges_consistent = isinstance(network, DataConsistent)
-        self.consistent = network if self.judges_consistent else DataConsistent(network)
+        self.along_trajectory = isinstance(network.physics, NonCartesian)
+        self.wraps = not self.judges_consistent and not self.along_trajectory
+        self.model = DataConsistent(network) if self.wraps else network
+        if network.physics.along_trajectory and not self.along_trajectory:
+            raise ValueError("Gridded k-space has no samples that could be split: `physics` must be another.")
+        reconstruction_of(network)  # raises where the maps are not to be had
 
     @property
     def network(self):
         """The model that is trained."""
-        return self.consistent if self.judges_consistent else self.consistent.model
+        return self.model.model if self.wraps else self.model
 
     def batch_spec(self):
         """That of the network."""
@@ -86,8 +97,8 @@ class JointTraining(ReconstructionModel):
             return self.network(batch)
         _check_shapes(batch)
         maps = self._maps(batch)
-        known = {key: batch[key] for key in ("kspace", "mask")} | maps
-        return {"images": self.consistent.reconstruction.steps(known), **maps}
+        known = {key: batch[key] for key in ("kspace", "mask", "trajectory", "density", "kernel") if key in batch}
+        return {"images": reconstruction_of(self.network).steps(known | maps), **maps}
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """See the class."""
@@ -115,21 +126,26 @@ class JointTraining(ReconstructionModel):
         """The k-space of the target and the image that one step gives, of which the loss is taken."""
         maps = {key: value for key, value in prediction.items() if key == "sensitivity_maps"}
         image = prediction["images"][step]
-        kspace = scale(self.consistent.kspace(image, {**batch, **maps}), batch["target_mask"])
-        projected = self.physics.combine_kspace(kspace, maps)
+        if self.along_trajectory:
+            target = {"trajectory": batch["trajectory"], "density": batch["target_density"], "kernel": batch["kernel"]}
+            kspace = scale(self.physics.forward(image, target | maps), batch["target_mask"])
+            projected = self.physics.adjoint(kspace, target | maps)
+        else:
+            kspace = scale(self.model.kspace(image, {**batch, **maps}), batch["target_mask"])
+            projected = self.physics.combine_kspace(kspace, maps)
         if self.judges_consistent:
             return kspace, projected
-        return kspace, ops.where(ops.reshape(batch["self_supervised"], (-1, 1, 1)) > 0, projected, image)
+        return kspace, ops.where(_broadcast(batch["self_supervised"], image) > 0, projected, image)
 
     def _maps(self, batch):
         """The sensitivity maps, from all samples of a partition; {} of one coil without."""
-        partition = ops.reshape(batch["self_supervised"], (-1, 1, 1, 1))
-        sampled = {
-            **{key: value for key, value in batch.items() if key == "sensitivity_maps"},
-            "kspace": batch["kspace"] + scale(batch["target_kspace"], partition),
-            "mask": batch["mask"] + partition * batch["target_mask"],
-        }
-        completed = self.consistent.complete(sampled)
+        flags = batch["self_supervised"]
+        kept = {key: value for key, value in batch.items() if key in ("sensitivity_maps", "trajectory", "kernel")}
+        kspace = batch["kspace"] + scale(batch["target_kspace"], _broadcast(flags, batch["kspace"]))
+        weights = "density" if self.along_trajectory else "mask"
+        moved = batch[f"target_{weights}"]
+        sampled = {**kept, "kspace": kspace, weights: batch[weights] + _broadcast(flags, moved) * moved}
+        completed = complete_with(self.network, sampled)
         return {key: value for key, value in completed.items() if key == "sensitivity_maps"}
 
     def get_config(self):
@@ -141,6 +157,11 @@ class JointTraining(ReconstructionModel):
 def step_weights(number):
     """The weights of the losses of a network's steps: from 0.1 to 1 in geometric progression; 1 for one step."""
     return np.logspace(-1, 0, number).tolist() if number > 1 else [1.0]
+
+
+def _broadcast(flags, x):
+    """(batch,) with the rank of `x`."""
+    return ops.reshape(flags, (-1, *[1] * (len(x.shape) - 1)))
 
 
 def _check_shapes(batch):

@@ -8,7 +8,7 @@ from helpers import random_complex, relative_error
 
 from mri_zoo.data import noncartesian
 from mri_zoo.data.fourier import center_crop, fft2c, ifft2c, root_sum_of_squares
-from mri_zoo.data.noncartesian import make_encoding, measure_slice, on_scan
+from mri_zoo.data.noncartesian import make_encoding, measure_slice, on_scan, part_of
 from mri_zoo.data.preparation import ConstantScaling, PercentileScaling, draw_sampling, prepare_slice
 from mri_zoo.data.sampling import sampling_from_config, sampling_to_config
 from mri_zoo.data.trajectories import (
@@ -209,3 +209,17 @@ def test_config_makes_an_equal_trajectory(name):
     assert config["name"] == name and sampling_from_config(config) == sampling
     with pytest.raises(ValueError, match="has no `center_fraction`"):
         sampling_from_config({**config, "center_fraction": 0.1})
+
+
+def test_a_part_has_weights_of_its_own_in_the_places_of_all(rng):
+    whole = make_encoding(RadialTrajectory(1)((15, 13)), (15, 13))
+    assert whole.num_shots == 13
+    chosen = rng.random(len(whole.trajectory)) < 0.6
+    part, smaller = part_of(whole, chosen), make_encoding(whole.trajectory[chosen], (15, 13))
+    assert part.trajectory is whole.trajectory and part.num_shots == 13
+    np.testing.assert_array_equal(part.density[~chosen], 0)
+    np.testing.assert_allclose(part.density[chosen], smaller.density, rtol=1e-4)
+    assert relative_error(part.kernel, smaller.kernel) < 1e-4
+    samples = random_complex(rng, (2, len(chosen)))
+    assert relative_error(part.adjoint(samples), smaller.adjoint(samples[:, chosen])) < 1e-4
+    assert part_of(whole, chosen, kernel=False).kernel is None and part_of(whole, np.ones(len(chosen))) is whole

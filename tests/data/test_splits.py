@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from mri_zoo.data.masks import RandomMask
-from mri_zoo.data.splits import FullTarget, GaussianSplit, UniformSplit
+from mri_zoo.data.noncartesian import make_encoding
+from mri_zoo.data.splits import FullTarget, GaussianSplit, ShotSplit, UniformSplit
+from mri_zoo.data.trajectories import cartesian, radial
 
 MASK = np.broadcast_to(RandomMask(3, 0.2)(39, 33, seed=1), (39, 33))
 
@@ -122,3 +124,60 @@ def test_what_cannot_be_split_is_refused():
         GaussianSplit(0.9, 2, compatible=True)(center, 0)
     with pytest.raises(ValueError, match="`compatible` needs a whole number or a tuple"):
         GaussianSplit(0.5, 2, compatible=True)(center)
+
+
+def along(shots, size=(15, 13)):
+    return make_encoding(shots, size, np.ones(shots.shape[:-1]), kernel=False)
+
+
+SPOKES = along(radial(11, 15))
+
+
+@pytest.mark.parametrize("split", [GaussianSplit(0.3, 4), UniformSplit((0.2, 0.4), (3, 5)), ShotSplit(0.4, 2)])
+def test_a_partition_of_samples_is_disjoint_complete_and_reproducible(split):
+    inputs, target = split(SPOKES, seed=(3, 4))
+    assert inputs.shape == target.shape == (165,) and inputs.dtype == target.dtype == np.float32
+    np.testing.assert_array_equal(inputs + target, np.ones(165))
+    np.testing.assert_array_equal(split(SPOKES, seed=(3, 4))[1], target)
+    assert np.any(split(SPOKES, seed=(3, 5))[1] != target)
+    steps = SPOKES.trajectory * [15, 13] / (2 * np.pi)
+    inside = np.all(np.abs(steps) <= np.broadcast_to(split.window, 2) / 2, axis=1)
+    assert inside.sum() >= 11 and np.all(inputs[inside] == 1) and np.any(target)
+    targets = [target for _, target in split.several(SPOKES, 3, seed=7)]
+    assert len({target.tobytes() for target in targets}) == 3
+
+
+def test_whole_shots_are_moved_but_for_their_samples_in_the_window():
+    targets = ShotSplit(0.4, 2)(SPOKES, 0)[1].reshape(11, 15)
+    moved = targets.any(axis=1)
+    assert moved.sum() == 4 and np.all(targets[moved].sum(axis=1) >= 11)
+    np.testing.assert_array_equal(ShotSplit(0.4, 0)(SPOKES, 0)[1].reshape(11, 15)[moved][:, 8:], 1)
+    for ratio, count in ((0.001, 1), (0.999, 10)):
+        assert ShotSplit(ratio, 2)(SPOKES, 0)[1].reshape(11, 15).any(axis=1).sum() == count
+
+
+def test_samples_of_the_full_grid_are_split_as_its_mask():
+    """With another order of random numbers the shares are the same, and so is the window."""
+    grid = along(cartesian((41, 61)), (41, 61))
+    for split in (GaussianSplit(0.1, 6), UniformSplit(0.1, 6)):
+        masks, samples = (np.mean([split(sampled, seed)[1].reshape(41, 61) for seed in range(40)], axis=0)
+                          for sampled in (np.ones((41, 61)), grid))  # fmt: skip
+        assert samples.sum() == pytest.approx(masks.sum(), rel=0.01)
+        assert not samples[18:23, 28:33].any()
+        halves = [np.array([m[:20].mean(), m[14:27, 20:41].mean()]) for m in (masks, samples)]
+        np.testing.assert_allclose(*halves, rtol=0.1)
+
+
+def test_a_full_target_of_samples_leaves_them_all():
+    np.testing.assert_array_equal(FullTarget()(SPOKES), np.ones((2, 165)))
+
+
+def test_what_cannot_be_split_along_a_trajectory_is_refused():
+    with pytest.raises(ValueError, match="needs a trajectory of two or more, got a mask"):
+        ShotSplit(0.4)(MASK)
+    with pytest.raises(ValueError, match="needs a trajectory of two or more, got 1 shot"):
+        ShotSplit(0.4)(along(SPOKES.trajectory))
+    with pytest.raises(ValueError, match="`compatible` partitions are those of masks"):
+        GaussianSplit(0.4, compatible=True)(SPOKES, 0)
+    with pytest.raises(ValueError, match="of the mask's 165 samples 0 lie there"):
+        UniformSplit(0.4, 20)(SPOKES)

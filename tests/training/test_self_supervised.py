@@ -235,7 +235,7 @@ def test_what_cannot_be_trained_so_is_refused(rng):
     with pytest.raises(ValueError, match="This VarNet has a network of its own for the sensitivity maps"):
         JointTraining(VarNet(1, 4, 2, 4, 2))
     with pytest.raises(ValueError, match="DataConsistent needs k-space on a grid"):
-        JointTraining(VarNet(1, 4, 2, refiner_filters=None, physics=NonCartesian()))
+        DataConsistent(VarNet(1, 4, 2, refiner_filters=None, physics=NonCartesian()))
     with pytest.raises(ValueError, match="weights >= 0, got the weights \\[-1"):
         DualDomainLoss([(-1, SSIM())], [])
     model = JointTraining(PDNet(num_iterations=1, num_filters=4, num_primal=2, primal_only=True))
