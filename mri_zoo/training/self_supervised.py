@@ -167,7 +167,9 @@ def _broadcast(flags, x):
 def _check_shapes(batch):
     for key in ("target_kspace", "sensitivity_maps"):
         shapes = [tuple(batch[name].shape) for name in ("kspace", key) if name in batch]
-        if any(None not in sizes and len(set(sizes)) > 1 for sizes in zip(*shapes, strict=True)):
+        # Along trajectories k-space has not the size of the maps.
+        compared = [shape[:2] for shape in shapes] if "trajectory" in batch else shapes
+        if any(None not in sizes and len(set(sizes)) > 1 for sizes in zip(*compared, strict=True)):
             raise ValueError(
                 f"All of a batch must have the same coils and size, got `kspace` of shape {shapes[0]} and `{key}` of "
                 f"shape {shapes[1]}."

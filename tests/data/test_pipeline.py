@@ -204,7 +204,7 @@ def test_volumes_that_are_read_as_a_whole_are_mixed_a_few_at_a_time():
     elements(slices_of(sources, MASK, slices="all", seed=1))
     assert len(reads) == 36
     spans = [max(k for k, i in enumerate(reads) if i == v) - reads.index(v) for v in range(9)]
-    assert max(spans) < 16  # four volumes of four slices
+    assert max(spans) < 20  # four volumes of four slices; the threads that read may overtake each other
     assert reads != sorted(reads)
 
 
