@@ -165,11 +165,12 @@ def test_one_command_judges_every_model(run, tmp_path, request, data):
         save_preset(tmp_path / name, model, PercentileScaling())
     models = [argument for name in names for argument in ("--model", tmp_path / name)]
     output = tmp_path / "results"
-    code, out, _ = run(
+    code, out, error = run(
         *("evaluate", "--dataset", dataset, *(() if data == "demo" else ("--root", root)), "--model", "zero-filled"),
         *(*models, "--acceleration", 4, "--mask", "random", "--figures", 0, "-o", output),
     )
-    assert code == 0 and all(name in out for name in names)
+    assert code == 0, error
+    assert all(name in out for name in names)
     with open(output / "volumes.csv") as file:
         rows = list(csv.DictReader(file))
     assert [row["model"] for row in rows] == ["zero-filled", *names] * (len(rows) // (1 + len(names)))

@@ -141,8 +141,8 @@ def save_preset(folder, model, scaling, sampling=None, metadata=None):
         model: a built `ReconstructionModel`.
         scaling: rule of `mri_zoo.data.preparation`.
         sampling: the mask or trajectory trained with, or None.
-        metadata: JSON-able dict with at least `summary`; also shown in the model card: `data`, `training`, `licence`,
-            `limits` (texts) and `quality` (a list of dicts, one row each).
+        metadata: JSON-able dict, shown in the model card: `summary` (by default the name of the class), `data`,
+            `training`, `licence`, `limits` (texts) and `quality` (a list of dicts, one row each).
 
     Returns:
         The folder.
@@ -170,7 +170,7 @@ def save_preset(folder, model, scaling, sampling=None, metadata=None):
         "sampling": sampling_to_config(sampling) if sampling is not None else None,
     }
     digest = sha256(writing / "model.weights.h5")
-    metadata = {**(metadata or {}), "parameters": model.count_params(), "sha256": digest}
+    metadata = {"summary": type(model).__name__, **(metadata or {}), "parameters": model.count_params(), "sha256": digest}
     (writing / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     (writing / "metadata.json").write_text(json.dumps(metadata, indent=1) + "\n")
     by_name = folder.absolute().parent in (bundled_folder().absolute(), cache_folder().absolute())

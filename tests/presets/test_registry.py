@@ -34,6 +34,12 @@ def test_saved_preset_gives_the_same_image_scaling_and_sampling(preset, batch):
     assert f"{model.count_params():,} parameters" in card and "| x | 30.0 |" in card
 
 
+def test_a_preset_without_metadata_is_named_by_its_class(tmp_path):
+    model = PDNet(num_iterations=1, num_filters=4, buffers="adjoint")
+    model.build()
+    assert load_preset(save_preset(tmp_path / "mine", model, PercentileScaling())).metadata["summary"] == "PDNet"
+
+
 def test_preset_of_a_compiled_model_holds_no_optimizer(tmp_path, batch):
     model = UNet(num_filters=(2, 4))
     model.compile("adam", "mae")
