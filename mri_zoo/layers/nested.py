@@ -10,7 +10,7 @@ def copies(argument, network, number, dtype, num_outputs=None):
         argument: what the model calls the network, for errors.
         network: a Keras layer.
         number: of copies.
-        dtype: their precision.
+        dtype: their precision, and that of all layers within.
         num_outputs: channels that they must give, where the network tells.
 
     Returns:
@@ -24,8 +24,10 @@ def copies(argument, network, number, dtype, num_outputs=None):
     found = getattr(network, "num_outputs", num_outputs)
     if num_outputs is not None and found != num_outputs:
         raise ValueError(f"`{argument}` must have {num_outputs} outputs, got {found}.")
-    config = {**network.get_config(), "dtype": dtype}
-    return [type(network).from_config(config) for _ in range(number)]
+    policy = keras.saving.serialize_keras_object(keras.dtype_policies.get(dtype))
+    config = {**network.get_config(), "dtype": policy}
+    # Each from a config of its own, as that of a functional model is emptied by its use.
+    return [type(network).from_config(_in_precision(config, policy)) for _ in range(number)]
 
 
 def serialized(thing):
@@ -44,6 +46,17 @@ def deserialized(config):
         name: keras.saving.deserialize_keras_object(value) if _is_serialized(value) else value
         for name, value in config.items()
     }
+
+
+def _in_precision(config, policy):
+    """A config in which every layer has this serialised precision, those within it too."""
+    if isinstance(config, dict):
+        if config.get("class_name") == "DTypePolicy":
+            return policy
+        return {name: _in_precision(value, policy) for name, value in config.items()}
+    if isinstance(config, list | tuple):
+        return type(config)(_in_precision(value, policy) for value in config)
+    return config
 
 
 def _is_serialized(value):

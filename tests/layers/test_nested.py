@@ -3,7 +3,9 @@ import numpy as np
 import pytest
 
 from mri_zoo.layers.convnet import ComplexNet, ConvNet
+from mri_zoo.layers.instance_unet import InstanceUNet
 from mri_zoo.layers.nested import copies, deserialized, serialized
+from mri_zoo.layers.sensitivity import SensitivityRefiner
 
 
 def test_copies_are_new_layers_of_the_same_arguments(rng):
@@ -18,6 +20,28 @@ def test_copies_are_new_layers_of_the_same_arguments(rng):
         assert layer.num_filters == 3 and layer.num_convolutions == 1
         layer.set_weights(network.get_weights())
         np.testing.assert_allclose(np.asarray(layer(x), "float32"), expected, atol=0.05)
+
+
+def functional():
+    inputs = keras.Input((None, None, 4))
+    return keras.Model(inputs, keras.layers.Conv2D(4, 1)(keras.layers.Conv2D(3, 3, padding="same")(inputs)))
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        ComplexNet(ConvNet(4, 3, 1)),
+        SensitivityRefiner(ComplexNet(InstanceUNet(2, 2, 1))),
+        keras.Sequential([keras.layers.Conv2D(3, 3, padding="same"), ConvNet(4, 3, 1)]),
+        functional(),
+    ],
+)
+def test_layers_within_get_the_precision_too(network):
+    kinds = (keras.layers.Conv2D, keras.layers.Conv2DTranspose)
+    for copy in copies("network", network, 2, keras.DTypePolicy("mixed_bfloat16")):
+        layers = [layer for layer in copy._flatten_layers() if isinstance(layer, kinds)]
+        assert len(layers) >= 2 and {layer.compute_dtype for layer in layers} == {"bfloat16"}
+    assert {layer.compute_dtype for layer in network._flatten_layers()} == {"float32"}
 
 
 def test_a_built_network_is_stored_like_one_that_is_not(rng):
