@@ -163,9 +163,10 @@ def save_preset(folder, model, scaling, sampling=None, metadata=None):
     else:
         clean = model
     clean.save_weights(writing / "model.weights.h5")
+    arguments = model.get_config()
     config = {
         "architecture": type(model).__name__,
-        "arguments": {key: value for key, value in model.get_config().items() if key not in _KERAS_ARGUMENTS},
+        "arguments": _without_precision({key: arguments[key] for key in arguments if key not in _KERAS_ARGUMENTS}),
         "scaling": scaling_to_config(scaling),
         "sampling": sampling_to_config(sampling) if sampling is not None else None,
     }
@@ -224,6 +225,21 @@ def _read_json(path, keys):
     if missing:
         raise DataError(f"{path} has no {', '.join(f'`{key}`' for key in missing)}; expected a preset's.")
     return content
+
+
+def _without_precision(config):
+    """A config without the precision of all objects within, which is the session's that loads it."""
+    if isinstance(config, dict):
+        return {key: _without_precision(value) for key, value in config.items() if not _is_precision(value)}
+    if isinstance(config, list | tuple):
+        return type(config)(_without_precision(value) for value in config)
+    return config
+
+
+def _is_precision(value):
+    if isinstance(value, dict):
+        return value.get("class_name") == "DTypePolicy"
+    return value in ("float16", "bfloat16")  # of the input that Keras gives a Sequential
 
 
 def _model_from_config(config, folder):

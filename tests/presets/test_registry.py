@@ -1,11 +1,13 @@
 import json
 
+import keras
 import numpy as np
 import pytest
 
 import mri_zoo
 from mri_zoo.data import ConstantScaling, DataError, PercentileScaling, RandomMask
-from mri_zoo.models import PDNet, UNet
+from mri_zoo.layers.convnet import ConvNet
+from mri_zoo.models import DataConsistent, MoDL, PDNet, UNet
 from mri_zoo.presets.registry import list_models, load_preset, save_preset
 
 
@@ -38,6 +40,27 @@ def test_a_preset_without_metadata_is_named_by_its_class(tmp_path):
     model = PDNet(num_iterations=1, num_filters=4, buffers="adjoint")
     model.build()
     assert load_preset(save_preset(tmp_path / "mine", model, PercentileScaling())).metadata["summary"] == "PDNet"
+
+
+@pytest.mark.parametrize(
+    "create",
+    [
+        lambda dtype: DataConsistent(MoDL(2, ConvNet(2, 3, 1), shared=False, dtype=dtype), dtype=dtype),
+        lambda dtype: MoDL(1, keras.Sequential([ConvNet(2, 3, 1), keras.layers.Conv2D(2, 1)]), dtype=dtype),
+    ],
+)
+def test_a_preset_has_no_precision_of_its_own(tmp_path, batch, create):
+    """One that was trained in mixed precision runs in that of the session, down to the last layer."""
+    model = create("mixed_bfloat16")
+    model.build()
+    exact = create("float32")
+    exact.build()
+    exact.set_weights(model.get_weights())
+    folder = save_preset(tmp_path / "mixed", model, PercentileScaling(), None, {"summary": ""})
+    loaded = load_preset(folder).model
+    assert {layer.compute_dtype for layer in model._flatten_layers()} >= {"bfloat16"}
+    assert {layer.compute_dtype for layer in loaded._flatten_layers()} == {"float32"}
+    np.testing.assert_array_equal(loaded.predict_on_batch(batch), exact.predict_on_batch(batch))
 
 
 def test_preset_of_a_compiled_model_holds_no_optimizer(tmp_path, batch):
