@@ -59,7 +59,8 @@ def jssl_network(dtype, recomputed=False):
     """The network of JSSL, vSHARP and a network for its maps; the denoisers may be computed again for the gradient."""
     with keras.RematScope("list_of_layers", layer_names=["denoiser"] if recomputed else []):
         vsharp = models.VSHARP(InstanceUNet(2, 32, name="denoiser"), dtype=dtype)
-    refiner = SensitivityRefiner(ComplexNet(InstanceUNet(2, 16), residual=False))
+    network = ComplexNet(InstanceUNet(2, 16, dtype=dtype), residual=False, dtype=dtype)
+    refiner = SensitivityRefiner(network, dtype=dtype)
     return models.RefinedMaps(vsharp, refiner, dtype=dtype)
 
 

@@ -38,7 +38,9 @@ from mri_zoo.physics.cartesian import Cartesian
 def refined_maps(physics, num_filters, **options):
     """A model with a network for its maps; it has its physics from the model inside."""
     inside = DirectUNet(num_filters, 1, combine_coils=True, physics=physics, **options)
-    refiner = SensitivityRefiner(ComplexNet(InstanceUNet(2, 2, 1), residual=False))
+    dtype = options.get("dtype")
+    network = ComplexNet(InstanceUNet(2, 2, 1, dtype=dtype), residual=False, dtype=dtype)
+    refiner = SensitivityRefiner(network, dtype=dtype)
     return RefinedMaps(inside, refiner, sigma=0.5, **options)
 
 

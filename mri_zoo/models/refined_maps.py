@@ -5,7 +5,7 @@ from keras import ops
 
 from mri_zoo.layers.convnet import ComplexNet
 from mri_zoo.layers.instance_unet import InstanceUNet
-from mri_zoo.layers.nested import copies, serialized
+from mri_zoo.layers.nested import serialized
 from mri_zoo.layers.sensitivity import SensitivityRefiner
 from mri_zoo.models.base import ReconstructionModel
 from mri_zoo.physics.cartesian import Cartesian
@@ -23,7 +23,8 @@ class RefinedMaps(ReconstructionModel):
     the given ones; a single coil is left as it is.
 
     Args:
-        model: gets the refined maps; its physics is used.
+        model: gets the refined maps; its physics is used. It and the refiner are used as they are, with their weights
+            and precision.
         refiner: layer from maps (batch, coil, height, width) complex64 to maps, by default DIRECT's: an `InstanceUNet`
             with 8 filters on the maps of each coil, without a residual. Where there are frames between coil and height,
             as for `VSHARP3D`, each is refined on its own.
@@ -35,13 +36,15 @@ class RefinedMaps(ReconstructionModel):
 
     def __init__(self, model, refiner=None, sigma=0.7, **kwargs):
         super().__init__(physics=model.physics, **kwargs)
+        if refiner is not None and not isinstance(refiner, keras.layers.Layer):
+            raise ValueError(f"`refiner` must be a Keras layer, got {refiner!r}.")
         if sigma is not None and not sigma > 0:
             raise ValueError(f"`sigma` must be > 0 or None, got {sigma}.")
         self.model, self.sigma = model, sigma
         if refiner is None:
             network = ComplexNet(InstanceUNet(2, 8, dtype=self.dtype_policy), residual=False, dtype=self.dtype_policy)
             refiner = SensitivityRefiner(network, dtype=self.dtype_policy)
-        (self.refiner,) = copies("refiner", refiner, 1, self.dtype_policy)
+        self.refiner = refiner
 
     def call(self, batch):
         """The model's image, (batch, height, width) complex64."""

@@ -208,7 +208,7 @@ def test_mixed_precision_keeps_complex_numbers_whole(rng, name, policy, tmp_path
         found = np.asarray(mixed(batch))
         assert found.dtype == np.complex64
         assert {weight.dtype for weight in mixed.weights} == {"float32"}
-        assert 0 < deviation(name, found, expected) < 0.05
+        assert 0 < deviation(name, found, expected) < 0.1
 
     if name != "vsharp_3d":  # TensorFlow's gradients of 3-D convolutions in bfloat16 are wrong on CPUs
         model.compile(keras.optimizers.Adam(0.01), loss="mae", run_eagerly=True)

@@ -5,9 +5,10 @@ from helpers import acquire, fft_reference, relative_error
 
 from mri_zoo import import_checkpoint
 from mri_zoo.data import DataError
-from mri_zoo.layers.convnet import apply_per_coil
+from mri_zoo.layers.convnet import ComplexNet, ConvNet, apply_per_coil
 from mri_zoo.layers.instance_unet import InstanceUNet
 from mri_zoo.layers.normunet import NormUNet
+from mri_zoo.layers.sensitivity import SensitivityRefiner
 from mri_zoo.models import DirectUNet, RefinedMaps, VarNet, ZeroFilled
 from mri_zoo.presets.importers.checkpoint import Checkpoint
 
@@ -126,6 +127,15 @@ def test_a_single_coil_is_left_as_it_is(rng):
     assert relative_error(model.predict(batch, verbose=0), ZeroFilled()(batch)) < 1e-6
 
 
+def test_a_trained_refiner_keeps_its_weights(rng):
+    refiner, (batch, _) = SensitivityRefiner(ComplexNet(ConvNet(2, 3, 1))), acquire(rng, coils=3, maps=True)
+    expected = refiner(batch["sensitivity_maps"])
+    model = RefinedMaps(ZeroFilled(), refiner)
+    model.build()
+    assert model.refiner is refiner and len(model.weights) == len(refiner.weights) == 4
+    assert relative_error(model.sensitivity_maps(batch), expected) < 1e-6
+
+
 @pytest.mark.filterwarnings("error::UserWarning")
 def test_saved_model_gives_equal_outputs(rng, tmp_path):
     model, (batch, _) = RefinedMaps(DirectUNet(4, 2, combine_coils=True), sigma=0.5), acquire(rng, coils=2)
@@ -139,3 +149,5 @@ def test_saved_model_gives_equal_outputs(rng, tmp_path):
 def test_bad_arguments_are_refused():
     with pytest.raises(ValueError, match="`sigma` must be > 0 or None, got 0"):
         RefinedMaps(ZeroFilled(), sigma=0)
+    with pytest.raises(ValueError, match="`refiner` must be a Keras layer, got 'unet'"):
+        RefinedMaps(ZeroFilled(), "unet")
