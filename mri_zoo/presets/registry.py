@@ -19,7 +19,9 @@ import mri_zoo.physics.gridded
 from mri_zoo.data.preparation import ConstantScaling, scaling_from_config, scaling_to_config
 from mri_zoo.data.sampling import sampling_from_config, sampling_to_config
 from mri_zoo.data.volume import DataError
+from mri_zoo.layers.nested import serialized
 from mri_zoo.models import ReconstructionModel, ZeroFilled
+from mri_zoo.physics.cartesian import Cartesian
 from mri_zoo.presets.published import cache_folder, downloaded, published
 
 BASELINE = "zero-filled"
@@ -194,12 +196,11 @@ def sha256(path):
 
 def model_card(name, config, metadata, address):
     """The text of a preset's README.md; `address` is what `load` finds it by: its name, or the path of its folder."""
-    arguments = ", ".join(f"{key}={value!r}" for key, value in config["arguments"].items() if key != "physics")
     where = "" if address == name else "  # or where this folder is now"
     parts = [
         f"# {name}",
         metadata.get("summary", ""),
-        f"`{config['architecture']}({arguments})`, {metadata['parameters']:,} parameters.",
+        f"`{config['architecture']}({_shown_arguments(config['arguments'])})`, {metadata['parameters']:,} parameters.",
         f'```python\nimport mri_zoo\n\nmodel = mri_zoo.load("{address}"){where}\n```',
         f"- scaling: `{json.dumps(config['scaling'])}`\n- sampling: `{json.dumps(config['sampling'])}`",
     ]
@@ -208,6 +209,19 @@ def model_card(name, config, metadata, address):
         parts.append("## Measured quality\n\n" + _table(metadata["quality"]))
     parts.append(f"SHA-256 of `model.weights.h5`: `{metadata['sha256']}`")
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _shown_arguments(config):
+    """Arguments as one types them, without those that Keras adds and the physics that is every model's default."""
+    default = serialized(Cartesian())
+    shown = {key: value for key, value in config.items() if key not in _KERAS_ARGUMENTS and value != default}
+    return ", ".join(f"{key}={_shown(value)}" for key, value in shown.items())
+
+
+def _shown(value):
+    if isinstance(value, dict) and "class_name" in value:
+        return f"{value['class_name']}({_shown_arguments(value['config'])})"
+    return repr(value)
 
 
 def _table(rows):

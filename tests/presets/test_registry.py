@@ -7,7 +7,9 @@ import pytest
 import mri_zoo
 from mri_zoo.data import ConstantScaling, DataError, PercentileScaling, RandomMask
 from mri_zoo.layers.convnet import ConvNet
+from mri_zoo.layers.resnet import PreActivationResNet
 from mri_zoo.models import DataConsistent, MoDL, PDNet, UNet
+from mri_zoo.physics.cartesian import Cartesian
 from mri_zoo.presets.registry import list_models, load_preset, save_preset
 
 
@@ -61,6 +63,19 @@ def test_a_preset_has_no_precision_of_its_own(tmp_path, batch, create):
     assert {layer.compute_dtype for layer in model._flatten_layers()} >= {"bfloat16"}
     assert {layer.compute_dtype for layer in loaded._flatten_layers()} == {"float32"}
     np.testing.assert_array_equal(loaded.predict_on_batch(batch), exact.predict_on_batch(batch))
+
+
+def test_the_card_shows_networks_and_physics_as_one_types_them(tmp_path):
+    options = {"num_iterations": 1, "network": PreActivationResNet(2, 3, 2), "num_steps": 2}
+    cards = []
+    for physics in (Cartesian(), Cartesian(alternating_signs=True)):
+        model = MoDL(**options, physics=physics)
+        model.build()
+        cards.append((save_preset(tmp_path / "modl", model, PercentileScaling()) / "README.md").read_text())
+    network = "network=PreActivationResNet(num_outputs=2, num_filters=3, num_blocks=2)"
+    assert all("`MoDL(" in card and network in card and "class_name" not in card for card in cards)
+    assert "physics" not in cards[0]
+    assert "physics=Cartesian(dimensions=2, center_fraction=0.08, alternating_signs=True)" in cards[1]
 
 
 def test_preset_of_a_compiled_model_holds_no_optimizer(tmp_path, batch):
