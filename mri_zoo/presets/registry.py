@@ -117,6 +117,11 @@ def load_preset(name):
             raise DataError(f"{name}: holds no preset; expected a folder with a `config.json`.")
         if name in published():
             raise ValueError(f"{name} is not downloaded yet: `mri-zoo weights download {name}`.")
+        if name in mri_zoo.models.__all__:
+            raise ValueError(
+                f"{name} is a class without weights here: train it, `mri-zoo weights download`, or `mri-zoo weights "
+                "import`; `mri-zoo models` lists what has weights."
+            )
         names = [*list_models(), *published()]
         nearest = difflib.get_close_matches(str(name), names, n=1, cutoff=0)[0]
         raise ValueError(

@@ -109,6 +109,13 @@ def test_unknown_name_suggests_the_nearest():
         load_preset("zero-fileld")
 
 
+def test_the_name_of_a_class_tells_where_weights_come_from():
+    with pytest.raises(
+        ValueError, match="VarNet is a class without weights here: train it, `mri-zoo weights download`"
+    ):
+        load_preset("VarNet")
+
+
 def test_a_path_never_means_a_bundled_preset():
     """A training that is not finished has no preset yet: nothing of that name may take its place."""
     with pytest.raises(DataError, match="runs/pdnet-brain-demo-af4: holds no preset; expected a folder"):
