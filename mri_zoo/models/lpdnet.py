@@ -32,7 +32,7 @@ class LPDNet(ReconstructionModel):
         image_network: layer from real (batch, height, width, channels) to ``2 * num_primal`` channels; the images
             follow one another, each with its real and its imaginary part. An `InstanceUNet` by default. The model uses
             copies in its own precision.
-        kspace_network: the same for k-space, to ``2 * num_dual`` channels, a `NormUNet` by default.
+        kspace_network: the same for k-space, to ``2 * num_dual`` channels, a `NormUNet` by default (`XPDNet` has none).
         exchange: "one" or "all".
         shared: one copy of each network for all iterations, else one for each.
         physics: the acquisition.

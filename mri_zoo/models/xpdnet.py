@@ -26,11 +26,11 @@ class XPDNet(PrimalDualModel):
             has a network like it. By default `MWCNN` with half the filters of its paper. A U-net makes this the UPDNet;
             the predecessor's other networks are `DIDN`, `FocNet` and DnCNN (`ConvNet`).
         kspace_network: the same for k-space, 2 x (`num_dual` + 2) to 2 x `num_dual` channels, which sees each coil on
-            its own; none by default. The predecessor's dual variants have ``ConvNet(2 * num_dual, 16)``, and UPDNet a
-            U-net.
+            its own; None for no network and buffer (`LPDNet` has ``num_dual=0`` for that, and a network by default).
+            The predecessor's dual variants have ``ConvNet(2 * num_dual, 16)``, and UPDNet a U-net.
         num_iterations: unrolled iterations.
         num_primal: complex channels of the image buffer.
-        num_dual: complex channels of the k-space buffer.
+        num_dual: complex channels of the k-space buffer, where there is a `kspace_network`.
         residual: add the image network's output to the buffer; False replaces the buffer, as published with `FocNet`.
         pad_multiple: images are zero-padded to multiples of this for the image network. It changes the numbers near
             the edges: the predecessor pads to ``2**(scales + 1)`` for `MWCNN` and `DIDN`, ``2**scales`` for the U-net
