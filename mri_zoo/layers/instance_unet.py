@@ -1,6 +1,7 @@
 """The U-net of fastMRI and of DIRECT: instance normalisation after each convolution."""
 
 import math
+import numbers
 
 import keras
 from keras import ops
@@ -32,8 +33,8 @@ class InstanceUNet(keras.layers.Layer):
     def __init__(self, num_outputs, num_filters=32, num_pools=4, dimensions=2, **kwargs):
         super().__init__(**kwargs)
         for name, value in {"num_outputs": num_outputs, "num_filters": num_filters, "num_pools": num_pools}.items():
-            if value < 1:
-                raise ValueError(f"`{name}` must be >= 1, got {value}.")
+            if not isinstance(value, numbers.Integral) or value < 1:
+                raise ValueError(f"`{name}` must be a whole number >= 1, got {value!r}.")
         if dimensions not in (2, 3):
             raise ValueError(f"`dimensions` must be 2 or 3, got {dimensions}.")
         self.num_outputs, self.num_filters, self.num_pools = num_outputs, num_filters, num_pools

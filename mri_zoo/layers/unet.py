@@ -40,8 +40,10 @@ class UNetBlock(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if len(num_filters) < 1:
-            raise ValueError("`num_filters` must name the channels of at least one scale, got none.")
+        if not isinstance(num_filters, list | tuple) or len(num_filters) < 1:
+            raise ValueError(f"`num_filters` must name the channels of at least one scale, got {num_filters!r}.")
+        if num_convolutions < 1:
+            raise ValueError(f"`num_convolutions` must be >= 1, got {num_convolutions}.")
         self.num_outputs, self.num_filters = num_outputs, tuple(num_filters)
         self.num_convolutions, self.activation = num_convolutions, activation
         self.penultimate_activation, self.attention_reduction = penultimate_activation, attention_reduction

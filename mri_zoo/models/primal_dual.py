@@ -36,6 +36,8 @@ class PrimalDualModel(ReconstructionModel):
         for name, number in (("num_iterations", num_iterations), ("num_primal", num_primal), ("num_dual", num_dual)):
             if number < 1:
                 raise ValueError(f"`{name}` must be >= 1, got {number}.")
+        if not isinstance(refiner_filters, list | tuple | None):
+            raise ValueError(f"`refiner_filters` must name the channels of each scale, got {refiner_filters!r}.")
         if refiner_filters is not None and self.physics.dimensions != 2:
             raise ValueError("`refiner_filters` are of two dimensions, the physics is of 3: they must be None.")
         self.num_iterations, self.num_primal, self.num_dual = num_iterations, num_primal, num_dual

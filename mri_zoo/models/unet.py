@@ -38,7 +38,6 @@ class UNet(ReconstructionModel):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.num_filters, self.num_convolutions = tuple(num_filters), num_convolutions
         self.crop, self.penultimate_activation = None if crop is None else tuple(crop), penultimate_activation
         self.normalized = normalized
         if self.crop is not None:
@@ -46,6 +45,7 @@ class UNet(ReconstructionModel):
         self.network = UNetBlock(
             1, num_filters, num_convolutions, penultimate_activation=penultimate_activation, dtype=self.dtype_policy
         )
+        self.num_filters, self.num_convolutions = self.network.num_filters, num_convolutions
 
     def call(self, batch):
         """The corrected magnitude as (batch, height, width) complex64."""

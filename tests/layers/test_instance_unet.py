@@ -90,8 +90,10 @@ def test_lower_precision_has_moments_in_float32(rng):
 
 @pytest.mark.parametrize("argument", ["num_outputs", "num_filters", "num_pools"])
 def test_bad_arguments_are_refused(argument):
-    with pytest.raises(ValueError, match=f"`{argument}` must be >= 1, got 0"):
+    with pytest.raises(ValueError, match=f"`{argument}` must be a whole number >= 1, got 0"):
         InstanceUNet(**{"num_outputs": 1, argument: 0})
+    with pytest.raises(ValueError, match=rf"`{argument}` must be a whole number >= 1, got \(4, 8\)"):
+        InstanceUNet(**{"num_outputs": 1, argument: (4, 8)})
 
 
 def test_four_dimensions_are_refused():

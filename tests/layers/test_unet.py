@@ -114,9 +114,17 @@ def test_bad_reductions_are_refused(reduction, message):
         UNetBlock(1, (4, 6), attention_reduction=reduction)(np.zeros((1, 8, 6, 1), "float32"))
 
 
-def test_no_scale_is_refused():
-    with pytest.raises(ValueError, match="at least one scale, got none"):
-        UNetBlock(1, num_filters=())
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"num_filters": ()}, r"`num_filters` must name the channels of at least one scale, got \(\)"),
+        ({"num_filters": 8}, "`num_filters` must name the channels of at least one scale, got 8"),
+        ({"num_convolutions": 0}, "`num_convolutions` must be >= 1, got 0"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        UNetBlock(1, **arguments)
 
 
 def test_serialisation_keeps_the_arguments_and_numbers(rng):

@@ -186,6 +186,7 @@ def test_any_network_corrects_images_of_any_size(rng, network):
         ({"num_iterations": 0}, "`num_iterations` must be >= 1, got 0"),
         ({"num_primal": 0}, "`num_primal` must be >= 1, got 0"),
         ({"pad_multiple": 0}, "`pad_multiple` must be >= 1, got 0"),
+        ({"refiner_filters": 8}, "`refiner_filters` must name the channels of each scale, got 8"),
         ({"image_network": "MWCNN"}, "`image_network` must be a Keras layer, got 'MWCNN'"),
         ({"image_network": MWCNN(6)}, "`image_network` must have 10 outputs, got 6"),
         ({"kspace_network": ConvNet(4)}, "`kspace_network` must have 2 outputs, got 4"),
