@@ -5,6 +5,7 @@ import keras
 from keras import ops
 
 from mri_zoo.layers.nested import deserialized, serialized
+from mri_zoo.physics.acquisition import Acquisition
 from mri_zoo.physics.cartesian import Cartesian
 
 
@@ -16,6 +17,9 @@ class ReconstructionModel(keras.Model):
 
     Args:
         physics: the acquisition, `Cartesian()` by default.
+
+    Raises:
+        ValueError: if `physics` is no acquisition.
     """
 
     build_size = 32  # height and width of the image for which `build` creates the weights; a model may need more
@@ -23,6 +27,8 @@ class ReconstructionModel(keras.Model):
     def __init__(self, physics=None, **kwargs):
         # Inputs keep their precision: under mixed precision the Fourier transforms stay float32.
         super().__init__(autocast=False, **kwargs)
+        if not isinstance(physics, Acquisition | None):
+            raise ValueError(f"`physics` must be an acquisition such as `Cartesian()`, got {physics!r}.")
         self.physics = physics if physics is not None else Cartesian()
 
     def build(self, input_shape=None):
@@ -107,6 +113,19 @@ class ReconstructionModel(keras.Model):
     def from_config(cls, config):
         """The inverse of `get_config`; physics and networks may be objects already."""
         return cls(**deserialized(config))
+
+
+def require_model(model):
+    """Refuse to wrap what is no model.
+
+    Args:
+        model: the argument of that name.
+
+    Raises:
+        ValueError: if it is no `ReconstructionModel`.
+    """
+    if not isinstance(model, ReconstructionModel):
+        raise ValueError(f"`model` must be a ReconstructionModel, got {model!r}.")
 
 
 def require_grid(physics, what):

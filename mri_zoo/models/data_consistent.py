@@ -3,7 +3,7 @@
 import keras
 
 from mri_zoo.layers.nested import serialized
-from mri_zoo.models.base import ReconstructionModel, require_grid
+from mri_zoo.models.base import ReconstructionModel, require_grid, require_model
 from mri_zoo.models.refined_maps import RefinedMaps
 from mri_zoo.physics.consistency import replace_measured
 
@@ -20,12 +20,13 @@ class DataConsistent(ReconstructionModel):
             tell the refined maps. Put a `RefinedMaps` around one without.
 
     Raises:
-        ValueError: if the model refines its maps within, or its acquisition is not Cartesian.
+        ValueError: if `model` is none or refines its maps within, or its acquisition is not Cartesian.
 
     Reference: Yiasemis et al., JSSL, arXiv:2311.15856, equations 10 and 16.
     """
 
     def __init__(self, model, **kwargs):
+        require_model(model)
         super().__init__(physics=model.physics, **kwargs)
         self.model = model
         require_grid(self.physics, "DataConsistent")

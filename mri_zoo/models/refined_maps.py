@@ -7,7 +7,7 @@ from mri_zoo.layers.convnet import ComplexNet
 from mri_zoo.layers.instance_unet import InstanceUNet
 from mri_zoo.layers.nested import serialized
 from mri_zoo.layers.sensitivity import SensitivityRefiner
-from mri_zoo.models.base import ReconstructionModel
+from mri_zoo.models.base import ReconstructionModel, require_model
 from mri_zoo.physics.cartesian import Cartesian
 from mri_zoo.physics.coils import calibration_region, normalize_maps
 from mri_zoo.physics.complex import scale
@@ -35,6 +35,7 @@ class RefinedMaps(ReconstructionModel):
     """
 
     def __init__(self, model, refiner=None, sigma=0.7, **kwargs):
+        require_model(model)
         super().__init__(physics=model.physics, **kwargs)
         if refiner is not None and not isinstance(refiner, keras.layers.Layer):
             raise ValueError(f"`refiner` must be a Keras layer, got {refiner!r}.")

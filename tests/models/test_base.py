@@ -250,6 +250,12 @@ def test_steps_end_with_the_image(rng):
     np.testing.assert_array_equal(image, model(batch))
 
 
+@pytest.mark.parametrize("name", BASE_CLASS)
+def test_a_physics_that_is_none_is_refused(name):
+    with pytest.raises(ValueError, match=r"`physics` must be an acquisition such as `Cartesian\(\)`, got 'x'"):
+        create(name, physics="x")
+
+
 def test_base_class_shows_keras_the_magnitude():
     class Constant(ReconstructionModel):
         def call(self, batch):

@@ -236,6 +236,8 @@ def test_what_cannot_be_trained_so_is_refused(rng):
         JointTraining(VarNet(1, 4, 2, 4, 2))
     with pytest.raises(ValueError, match="DataConsistent needs k-space on a grid"):
         DataConsistent(VarNet(1, 4, 2, refiner_filters=None, physics=NonCartesian()))
+    with pytest.raises(ValueError, match="`model` must be a ReconstructionModel, got None"):
+        DataConsistent(None)
     with pytest.raises(ValueError, match="weights >= 0, got the weights \\[-1"):
         DualDomainLoss([(-1, SSIM())], [])
     model = JointTraining(PDNet(num_iterations=1, num_filters=4, num_primal=2, primal_only=True))
