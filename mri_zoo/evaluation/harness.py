@@ -138,7 +138,7 @@ def evaluate(
     if not presets or not sources:
         raise ValueError(f"Nothing to evaluate: got {len(presets)} models and {len(sources)} volumes.")
     if len(set(names)) < len(names):
-        raise ValueError(f"Models must have different names, got {', '.join(names)}.")
+        raise ValueError(f"Models must have different names, got {', '.join(names)}; rename the folder of one.")
     for preset in presets:
         if not preset.model.built:
             preset.model.build()

@@ -278,7 +278,7 @@ def test_wrong_use_is_refused(tmp_path):
         evaluate([], [Source()], tmp_path)
     with pytest.raises(ValueError, match="1 models and 0 volumes"):
         evaluate([zero_filled()], [], tmp_path)
-    with pytest.raises(ValueError, match="different names, got a, a"):
+    with pytest.raises(ValueError, match="different names, got a, a; rename the folder of one"):
         evaluate([zero_filled("a"), zero_filled("a")], [Source()], tmp_path)
 
 

@@ -1,5 +1,6 @@
 import csv
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -213,6 +214,8 @@ def test_published_recipes_are_whole(path):
     recipe = load_recipe(path)
     assert recipe["model"](**recipe["model_arguments"]).get_config()
     assert make_optimizer(recipe, 100 * recipe["epochs"]).learning_rate > 0
+    if "fastmri" in path.stem:  # model, data and anatomy in the order of the published weights
+        assert re.match(r"[a-z-]+-fastmri-(knee|brain)-", recipe["name"])
 
 
 @pytest.mark.parametrize(

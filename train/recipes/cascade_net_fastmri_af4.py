@@ -6,7 +6,7 @@ from mri_zoo.models import CascadeNet
 
 recipe = {
     **SINGLE_COIL_KNEE,
-    "name": "cascade-net-knee-fastmri-af4",
+    "name": "cascadenet-fastmri-knee-singlecoil-af4",
     "model": CascadeNet,
     "epochs": 300,
     "card": {"summary": "CascadeNet for single-coil knees at acceleration 4", **SINGLE_COIL_KNEE["card"]},

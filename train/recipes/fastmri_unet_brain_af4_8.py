@@ -5,4 +5,4 @@ fastMRI crops what the network sees to the size of the target, which differs fro
 
 from fastmri_leaderboard import UNET, setup
 
-recipe = setup("fastmri-unet-brain-fastmri-af4-8", UNET, "brain")
+recipe = setup("unet-fastmri-brain-leaderboard", UNET, "brain")

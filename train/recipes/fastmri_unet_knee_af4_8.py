@@ -3,5 +3,5 @@
 from fastmri_leaderboard import UNET, setup
 
 recipe = setup(
-    "fastmri-unet-knee-fastmri-af4-8", UNET, "knee", model_arguments={"num_filters": 256, "crop": (320, 320)}
+    "unet-fastmri-knee-multicoil-leaderboard", UNET, "knee", model_arguments={"num_filters": 256, "crop": (320, 320)}
 )

@@ -5,7 +5,7 @@ from fastmri_leaderboard import UNET, setup
 from mri_zoo.data import RandomMask
 
 recipe = setup(
-    "fastmri-unet-knee-singlecoil-fastmri-af4",
+    "unet-fastmri-knee-singlecoil-leaderboard",
     UNET,
     "knee",
     "singlecoil",

@@ -7,7 +7,7 @@ from mri_zoo.training.layerwise import train_layerwise
 
 recipe = {
     **SINGLE_COIL_KNEE,
-    "name": "kiki-net-knee-fastmri-af4",
+    "name": "kikinet-fastmri-knee-singlecoil-af4",
     "model": KIKINet,
     "strategy": train_layerwise,
     "train_options": {**SINGLE_COIL_KNEE["train_options"], "full_kspace": True},

@@ -30,7 +30,7 @@ def halved_every_10_epochs(epoch):
 
 
 recipe = {
-    "name": "modl-knee-fastmri-af4",
+    "name": "modl-fastmri-knee-af4",
     "model": MoDL,
     "sources": sources,
     "root": None,

@@ -73,7 +73,7 @@ def knee_recipe(network, coils, trajectory, acceleration=4):
         arguments["refiner_filters"] = (4, 8, 16)
     return {
         **_TRAINING,
-        "name": f"{network}-knee-fastmri-{coils}-{shape}-af{acceleration}",
+        "name": f"{network}-fastmri-knee-{coils}-{shape}-af{acceleration}",
         "model": model,
         "model_arguments": arguments,
         "sources": functools.partial(knee_sources, coils=coils),
@@ -105,7 +105,7 @@ def oasis_recipe(network, arguments=None):
     title, model, _ = NETWORKS[network]
     return {
         **_TRAINING,
-        "name": f"{network}-3d-oasis-radial-stack-af4",
+        "name": f"{network}-oasis-3d-radial-stack-af4",
         "model": model,
         "model_arguments": {**(arguments or {}), "physics": NonCartesian(dimensions=3)},
         "sources": oasis_sources,

@@ -6,7 +6,7 @@ from mri_zoo.models import PDNet
 
 recipe = {
     **SINGLE_COIL_KNEE,
-    "name": "pdnet-knee-fastmri-af4",
+    "name": "pdnet-fastmri-knee-singlecoil-af4",
     "model": PDNet,
     "epochs": 300,
     "card": {"summary": "PDNet for single-coil knees at acceleration 4", **SINGLE_COIL_KNEE["card"]},

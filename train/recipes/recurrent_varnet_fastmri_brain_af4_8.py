@@ -30,7 +30,7 @@ def network():
 
 
 recipe = {
-    "name": "recurrent-varnet-brain-fastmri-af4-8",
+    "name": "recurrentvarnet-fastmri-brain-af4-8",
     "model": network,
     "sources": sources,
     "root": None,

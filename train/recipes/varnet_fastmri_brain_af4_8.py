@@ -2,4 +2,4 @@
 
 from fastmri_leaderboard import VARNET, setup
 
-recipe = setup("varnet-brain-fastmri-af4-8", VARNET, "brain")
+recipe = setup("varnet-fastmri-brain-leaderboard", VARNET, "brain")

@@ -2,4 +2,4 @@
 
 from fastmri_leaderboard import VARNET, setup
 
-recipe = setup("varnet-knee-fastmri-af4-8", VARNET, "knee")
+recipe = setup("varnet-fastmri-knee-leaderboard", VARNET, "knee")

@@ -25,7 +25,7 @@ def sources(root, split):
 
 
 recipe = {
-    "name": "xpdnet-brain-fastmri-af4",
+    "name": "xpdnet-fastmri-brain-af4",
     "model": XPDNet,
     "sources": sources,
     "root": None,
