@@ -31,6 +31,15 @@ class ReconstructionModel(keras.Model):
             raise ValueError(f"`physics` must be an acquisition such as `Cartesian()`, got {physics!r}.")
         self.physics = physics if physics is not None else Cartesian()
 
+    @property
+    def supports_jit(self):
+        """Whether XLA can compile the model: with TensorFlow a physics that calls the host stands against it."""
+        return self._supports_jit and (keras.backend.backend() != "tensorflow" or self.physics.supports_jit)
+
+    @supports_jit.setter
+    def supports_jit(self, value):
+        self._supports_jit = value
+
     def build(self, input_shape=None):
         """Create all weights. The model knows its own inputs, so `input_shape` is not needed."""
         # Keras would trace `call` with float32 placeholders, fail on complex k-space, and only warn. Where a size is

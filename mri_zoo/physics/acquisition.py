@@ -13,6 +13,7 @@ class Acquisition:
     """
 
     along_trajectory = False  # its k-space are samples along a trajectory, not a grid
+    supports_jit = True  # without calls to the host, which XLA cannot compile on TensorFlow
 
     def check(self, batch):
         """Refuse a batch of arrays whose entries do not fit each other or hold impossible values.

@@ -34,6 +34,7 @@ class Gridded(Cartesian):
     """
 
     along_trajectory = True
+    supports_jit = False
 
     def __init__(self, image_size=None, center_fraction=0.08):
         super().__init__(2, center_fraction)

@@ -14,6 +14,7 @@ from mri_zoo.physics.nufft import (
     normal_kernel,
     nufft,
     nufft_adjoint,
+    resolved,
     toeplitz,
 )
 
@@ -64,6 +65,11 @@ class NonCartesian(Acquisition):
             raise ValueError(f"`center_fraction` must be in (0, 1], got {center_fraction}.")
         self.image_size = None if image_size is None else tuple(image_size)
         self.dimensions, self.implementation, self.center_fraction = dimensions, implementation, center_fraction
+
+    @property
+    def supports_jit(self):
+        """False where the transform is FINUFFT, a call to the host."""
+        return resolved(self.implementation) != "finufft"
 
     def coil_forward(self, coil_images, batch):
         """A c: coil images (batch, coil, *size) to samples (batch, coil, samples)."""

@@ -187,6 +187,13 @@ def check_density(density):
         raise ValueError("The density compensation is zero everywhere: the image would be, too.")
 
 
+def resolved(implementation, x=None):
+    """The implementation that "auto" stands for with data like `x`; PyTorch alone needs to see it."""
+    if implementation != "auto":
+        return implementation
+    return "finufft" if _is_installed("finufft") and _is_on_cpu(x) else "kaiser_bessel"
+
+
 def _tensor(x, dtype):
     return ops.convert_to_tensor(x, dtype=dtype)
 
@@ -204,8 +211,7 @@ def _check_shapes(data, trajectory, size):
 
 def _implementation(name, x):
     """The differentiable (forward, adjoint) of an implementation for data like `x`."""
-    if name == "auto":
-        name = "finufft" if _is_installed("finufft") and _is_on_cpu(x) else "kaiser_bessel"
+    name = resolved(name, x)
     if name not in IMPLEMENTATIONS:
         raise ValueError(f"`implementation` must be one of auto, {', '.join(IMPLEMENTATIONS)}, got {name!r}.")
     return _differentiable(*IMPLEMENTATIONS[name])

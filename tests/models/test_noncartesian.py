@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from helpers import acquire, acquire_noncartesian, relative_error
 from keras import ops
+from keras.src.trainers.trainer import model_supports_jit
 
 from mri_zoo.layers.convnet import ComplexNet, ConvNet
 from mri_zoo.layers.direct import PReLUConvNet
@@ -34,6 +35,7 @@ from mri_zoo.models import (
 )
 from mri_zoo.models.base import magnitude_like
 from mri_zoo.physics.cartesian import Cartesian
+from mri_zoo.physics.gridded import Gridded
 from mri_zoo.physics.noncartesian import NonCartesian
 
 XPDNET = {"image_network": ConvNet(4, 4, 1), "num_iterations": 2, "num_primal": 2, "pad_multiple": 1}
@@ -97,6 +99,28 @@ def test_every_weight_has_a_finite_gradient(rng, name):
     gradients = tape.gradient(loss, model.trainable_variables)
     for weight, gradient in zip(model.trainable_variables, gradients, strict=True):
         assert np.all(np.isfinite(gradient)) and np.any(gradient), weight.path
+
+
+@pytest.mark.parametrize(
+    "physics, expected",
+    [
+        (Cartesian(), True),
+        (Gridded((15, 13)), False),
+        (NonCartesian((15, 13)), False),  # FINUFFT, on the CPU
+        (NonCartesian((15, 13), implementation="finufft"), False),
+        (NonCartesian((15, 13), implementation="kaiser_bessel"), True),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Model doesn't support `jit_compile=True`")
+def test_keras_compiles_no_call_to_the_host(rng, physics, expected):
+    model = MODELS["pdnet"](physics=Cartesian())
+    model.physics = physics
+    assert model_supports_jit(model) == expected
+    assert model_supports_jit(RefinedMaps(model, REFINER)) == expected
+    model.compile("adam", "mae", jit_compile=True)  # where it is impossible, Keras warns
+    assert model.jit_compile == expected
+    batch, image = (acquire_noncartesian if physics.along_trajectory else acquire)(rng)
+    assert np.isfinite(model.train_on_batch(batch, np.abs(image)))
 
 
 @pytest.mark.parametrize(
