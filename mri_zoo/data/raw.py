@@ -104,8 +104,8 @@ class ISMRMRDFile:
 
     Raises:
         DataError: if the file is missing, damaged, or not in this layout; if it holds a series (averages, contrasts,
-            phases, repetitions, sets), partitions without a trajectory, or slices that differ; on reading, if samples
-            are not finite.
+            phases, repetitions, sets), partitions without a trajectory of three dimensions, or slices that differ; on
+            reading, if samples are not finite.
 
     Reference: Inati et al., MRM 77:411, 2017.
     """
@@ -130,11 +130,13 @@ class ISMRMRDFile:
         self._rows = [kept[heads["idx"]["slice"] == index] for index in np.unique(heads["idx"]["slice"])]
         self._head = heads[0]
         self._steps = {row: int(step) for row, step in zip(kept, heads["idx"]["kspace_encode_step_1"], strict=True)}
-        if self._head["trajectory_dimensions"]:
+        dimensions = int(self._head["trajectory_dimensions"])
+        if dimensions != 3 and heads["idx"]["kspace_encode_step_2"].any():
+            kind = f"a trajectory of {dimensions} dimensions" if dimensions else "no trajectory"
+            raise DataError(f"{self.path}: holds partitions with {kind}; expected slices, or one of 3 dimensions.")
+        if dimensions:
             self.info = self._trajectory_info(image_size, units, encoding)
         else:
-            if heads["idx"]["kspace_encode_step_2"].any():
-                raise DataError(f"{self.path}: is encoded in three dimensions without a trajectory; expected slices.")
             self.info = self._cartesian_info(encoding)
 
     def read(self, slices=None):

@@ -67,6 +67,7 @@ def write_ismrmrd(path, readouts, size=(15, 13, 1), limits=None):
         for readout in readouts:
             line = ismrmrd.Acquisition.from_array(readout["data"], readout.get("traj"))
             line.idx.kspace_encode_step_1 = readout.get("step", 0)
+            line.idx.kspace_encode_step_2 = readout.get("partition", 0)
             line.idx.slice = readout.get("slice", 0)
             line.idx.contrast = readout.get("contrast", 0)
             line.center_sample = readout.get("center", line.number_of_samples // 2)
@@ -252,6 +253,8 @@ def test_bad_bart_pairs_are_refused(tmp_path):
         ({"traj": np.full((15, 2), np.nan, "float32")}, "NaN"),
         ({"contrast": 1}, "2 values of `contrast`"),
         ({"data": np.ones((3, 12), "complex64")}, r"differ in `number_of_samples` \(12, 15\)"),
+        ({"partition": 1}, "partitions with a trajectory of 2 dimensions; expected slices, or one of 3 dimensions"),
+        ({"partition": 1, "traj": None}, "partitions with no trajectory; expected slices"),
         ({"slice": 1, "traj": np.full((15, 2), 0.1, "float32")}, "slices differ in their trajectory"),
     ],
 )
