@@ -101,7 +101,9 @@ class DIP(ReconstructionModel):
     def prepare(self, batch):
         """What does not change while the decoder is fitted: the batch without density compensation, and F^H y."""
         batch = self.physics.uncompensated(batch)
-        # Of one coil, for which no sensitivity maps are estimated.
+        # From here on the size of the image is known without maps, which the decoder has no use for.
+        batch = {key: value for key, value in batch.items() if key != "sensitivity_maps"}
+        # Of one coil, for which none are estimated.
         completed = self.physics.complete({**batch, "kspace": batch["kspace"][:, :1]})
         batch = {**completed, "kspace": batch["kspace"]}
         return {**batch, "adjoint": self.physics.coil_adjoint(batch["kspace"], batch)}

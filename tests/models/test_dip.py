@@ -46,10 +46,10 @@ def test_equals_the_recorded_network(reference):
         assert 0 <= float(model.compute_loss(model.prepare(samples))) < 1e-4 * energy
 
 
-@pytest.mark.parametrize("coils", [1, 3])
-def test_loss_is_the_mean_squared_error_of_kspace(rng, coils):
-    model = DIP(coils, **TINY, physics=NonCartesian((15, 13)))
-    batch, _ = acquire_noncartesian(rng, coils=coils, batch_size=1)
+@pytest.mark.parametrize("coils, maps", [(1, False), (3, False), (3, True)])
+def test_loss_is_the_mean_squared_error_of_kspace(rng, coils, maps):
+    model = DIP(coils, **TINY, physics=NonCartesian(None if maps else (15, 13)))
+    batch, _ = acquire_noncartesian(rng, coils=coils, maps=maps, batch_size=1)
     prepared = model.prepare(batch)
     deviation = np.asarray(model.physics.coil_forward(model._coil_images(prepared), batch)) - batch["kspace"]
     expected = np.mean(np.abs(deviation) ** 2)
