@@ -83,12 +83,17 @@ def test_equals_the_sense_operator_of_mri_nufft(reference):
     with np.load(reference / "pytorch" / "numeric" / "nufft.npz") as file:
         image, maps = file["image"][None], file["smaps"][None]
         for kind in ("radial", "random"):
-            recorded = {k: file[f"{k}_{kind}"] for k in ("mrinufft_op_smaps", "mrinufft_adj_smaps", "density")}
+            keys = ("mrinufft_op", "mrinufft_op_smaps", "mrinufft_adj_smaps", "mrinufft_adj_density", "density")
+            recorded = {key: file[f"{key}_{kind}"][None] for key in keys}
+            # Both of its transforms divide by sqrt(prod(2 n)).
             batch = {"trajectory": 2 * np.pi * file[f"traj_{kind}"].reshape(1, -1, 2), "sensitivity_maps": maps}
-            kspace = recorded["mrinufft_op_smaps"][None]
-            assert relative_error(NonCartesian().forward(image, batch), 2 * kspace) < 2e-3
+            kspace = recorded["mrinufft_op_smaps"]
+            assert relative_error(NonCartesian().forward(image, batch), 2 * kspace) < 2e-6
             batch["density"] = np.ones(kspace.shape[::2], "float32")
-            assert batch["density"].shape == (1, kspace.shape[2])
+            assert relative_error(NonCartesian().adjoint(kspace, batch), 2 * recorded["mrinufft_adj_smaps"]) < 2e-6
+            batch = {"trajectory": batch["trajectory"], "density": recorded["density"]}
+            image_of_one_coil = NonCartesian(image.shape[1:]).adjoint(recorded["mrinufft_op"][:, None], batch)
+            assert relative_error(image_of_one_coil, 2 * recorded["mrinufft_adj_density"]) < 2e-6
 
 
 def test_complete_adds_kernel_and_maps_of_several_coils_only(rng):
