@@ -76,7 +76,10 @@ def reconstruct_file(preset, path, output, sampling=None, images=None, num_coils
             acceleration = effective_acceleration(sampled)
             image = np.concatenate([np.abs(part) for part in _reconstructed(preset, source, sampled, progress)])
             if not image.any():
-                raise DataError("all samples are zero; expected a scan.")
+                raise DataError(
+                    "all samples are zero, or of several coils all near the centre of k-space (then try "
+                    "--center-echo); expected a scan."
+                )
         _write(writing, output.name, image, scan, preset)
     what = f"{info.num_slices} slices" + (f" of `{scan.dataset}`" if isinstance(scan, ImageFile) else "")
     return f"{output}: {what} by {preset.name}, {done}, acceleration {acceleration:.2f}"

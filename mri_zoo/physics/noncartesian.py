@@ -142,14 +142,23 @@ class NonCartesian(Acquisition):
     def estimate_maps(self, batch):
         """Sensitivity maps (batch, coil, *size) from the samples near the centre of k-space.
 
-        The samples with all ``|w_d| <= center_fraction pi`` make coil images, which are divided by their
+        The samples with all ``|w_d| <= center_fraction / 2 pi`` make coil images, which are divided by their
         root-sum-of-squares.
+
+        Raises:
+            ValueError: if, outside of graphs, there are none of positive weight.
 
         Reference: Ramzi, thesis, section 5.2; `non_cartesian_extract_smaps` of fastmri-reproducible-benchmark.
         """
         # In float32 a bound can lie on either side of a sample that is on it: the predecessor's comparison.
         bound = np.float32(self.center_fraction / 2 * np.pi)
         inside = ops.all(ops.abs(self._trajectory(batch)) <= bound, axis=-1)
+        counted = ops.logical_and(inside, ops.greater(self._density(batch), 0))
+        if (found := _values(ops.any(counted, axis=-1))) is not None and not np.all(found):
+            raise ValueError(
+                f"No sample lies within {bound:.3g} radians per pixel of the centre of k-space, from where sensitivity "
+                "maps are estimated: enlarge `center_fraction`, or centre the echo (CenteredEcho, --center-echo)."
+            )
         low = scale(batch["kspace"], ops.cast(inside, "float32")[:, None])
         return normalize_maps(self.coil_adjoint(low, batch))
 

@@ -110,6 +110,18 @@ def test_complete_adds_kernel_and_maps_of_several_coils_only(rng):
     assert "kernel" not in several
 
 
+@pytest.mark.parametrize("missing", ["trajectory", "density"])
+def test_maps_without_samples_in_the_centre_are_refused(rng, missing):
+    batch, _ = measure(rng, (15, 13), coils=3)
+    inside = np.all(np.abs(batch["trajectory"][1]) <= 0.3 * np.pi, axis=-1)
+    assert 0 < inside.sum() < 45
+    batch[missing][1, inside] = {"trajectory": np.pi, "density": 0}[missing]
+    with pytest.raises(ValueError, match="No sample lies within 0.942 .*`center_fraction`.*--center-echo"):
+        NonCartesian((15, 13), center_fraction=0.6).complete(batch)
+    one_coil = batch | {"kspace": batch["kspace"][:, :1]}
+    assert "sensitivity_maps" not in NonCartesian((15, 13), center_fraction=0.6).complete(one_coil)
+
+
 def test_size_comes_from_maps_then_kernel_then_argument(rng):
     batch, image = measure(rng, (15, 13), coils=2, maps=True)
     assert NonCartesian((5, 5)).size(batch) == (15, 13)
