@@ -12,7 +12,14 @@ from keras import ops
 from mri_zoo.data.fourier import center_crop, ifft2c
 from mri_zoo.data.volume import DataError
 from mri_zoo.physics.density import pipe_density
-from mri_zoo.physics.nufft import check_density, check_trajectory, normal_kernel, nufft, nufft_adjoint
+from mri_zoo.physics.nufft import (
+    check_density,
+    check_trajectory,
+    host_implementation,
+    normal_kernel,
+    nufft,
+    nufft_adjoint,
+)
 
 # Of one trajectory on images of several sizes; at 640 x 400 each takes 5 MB, at 176 x 256 x 256 400 MB.
 NUM_CACHED = 8
@@ -48,11 +55,14 @@ class Encoding:
 
     def measure(self, images):
         """Samples (coil, samples) complex64 of coil images (coil, *size)."""
-        return ops.convert_to_numpy(nufft(images[None].astype("complex64"), self.trajectory[None]))[0]
+        images = images[None].astype("complex64")
+        return ops.convert_to_numpy(nufft(images, self.trajectory[None], host_implementation()))[0]
 
     def adjoint(self, samples):
         """Coil images (coil, *size) complex64 of samples (coil, samples), with density compensation."""
-        return ops.convert_to_numpy(nufft_adjoint((samples * self.density)[None], self.trajectory[None], self.size))[0]
+        samples = (samples * self.density)[None]
+        images = nufft_adjoint(samples, self.trajectory[None], self.size, host_implementation())
+        return ops.convert_to_numpy(images)[0]
 
     def inputs(self, kspace):
         """The model's input without a batch axis: samples (coil, samples) and what they need."""
@@ -129,7 +139,7 @@ def _encoding_of(trajectory, size, density, kernel, num_shots):
 
 
 def _kernel_of(trajectory, density, size):
-    return ops.convert_to_numpy(normal_kernel(trajectory[None], density[None], size))[0]
+    return ops.convert_to_numpy(normal_kernel(trajectory[None], density[None], size, host_implementation()))[0]
 
 
 def unit_gain(encoding):

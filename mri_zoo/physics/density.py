@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from mri_zoo.physics.kaiser_bessel import interpolate, spread
-from mri_zoo.physics.nufft import check_trajectory, nufft, nufft_adjoint
+from mri_zoo.physics.nufft import check_trajectory, host_implementation, nufft, nufft_adjoint
 
 
 def pipe_density(trajectory, size, num_iterations=10):
@@ -119,8 +119,8 @@ def _for_each(weights_of, trajectory, size):
 def _gain(weights, trajectory, size):
     """A^H D A of an image of ones: `size` complex64."""
     ones, trajectory = np.ones((1, 1, *size), "complex64"), trajectory[None]
-    samples = weights * ops.convert_to_numpy(nufft(ones, trajectory))
-    return ops.convert_to_numpy(nufft_adjoint(samples, trajectory, size))[0, 0]
+    samples = weights * ops.convert_to_numpy(nufft(ones, trajectory, host_implementation()))
+    return ops.convert_to_numpy(nufft_adjoint(samples, trajectory, size, host_implementation()))[0, 0]
 
 
 def _cell_volumes(points):

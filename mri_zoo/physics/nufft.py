@@ -194,6 +194,11 @@ def resolved(implementation, x=None):
     return "finufft" if _is_installed("finufft") and _is_on_cpu(x) else "kaiser_bessel"
 
 
+def host_implementation():
+    """The implementation for NumPy in and NumPy out: FINUFFT where it is installed, whatever accelerator there is."""
+    return "finufft" if _is_installed("finufft") else "auto"
+
+
 def _tensor(x, dtype):
     return ops.convert_to_tensor(x, dtype=dtype)
 

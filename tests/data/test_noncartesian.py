@@ -21,6 +21,7 @@ from mri_zoo.data.trajectories import (
     cartesian,
 )
 from mri_zoo.data.volume import DataError, VolumeInfo
+from mri_zoo.physics import nufft
 
 
 def exact_samples(images, trajectory):
@@ -108,6 +109,22 @@ def test_gain_at_zero_frequency_is_one_for_any_weights(rng):
         encoding = make_encoding(shots, (15, 13), density)
         assert noncartesian.unit_gain(encoding) == pytest.approx(1, rel=1e-4)
     np.testing.assert_allclose(encoding.density / density.ravel(), encoding.density[0] / density.flat[0], rtol=1e-5)
+
+
+def test_an_accelerator_leaves_the_transforms_of_arrays_to_the_host(rng, monkeypatch):
+    shots, images = RadialTrajectory(2)((15, 13)), random_complex(rng, (3, 15, 13))
+
+    def results():
+        noncartesian._cache.clear()
+        encoding = make_encoding(shots, (15, 13))
+        samples = encoding.measure(images)
+        return encoding.density, encoding.kernel, samples, encoding.adjoint(samples)
+
+    expected = results()
+    monkeypatch.setattr(nufft, "_is_on_cpu", lambda x: False)
+    monkeypatch.delitem(nufft.IMPLEMENTATIONS, "kaiser_bessel")
+    for found, value in zip(results(), expected, strict=True):
+        assert relative_error(found, value) < 1e-6
 
 
 @pytest.mark.parametrize("have", [(15, 13), (14, 12)])
