@@ -2,13 +2,15 @@
 
 The peers are the same network with tfkbnufft's transform and its adjoint in each iteration, as the predecessor has it
 (TensorFlow alone), and the primal-only PDNet on a Cartesian grid, with the same convolutions. Each runs in a process of
-its own, so that its peak memory is its own. The backend is that of KERAS_BACKEND.
+its own, so that its peak memory is its own, and all take turns twice. The memory is that of the accelerator where there
+is one. The backend is that of KERAS_BACKEND.
 """
 
 import argparse
 import multiprocessing
 import os
 import resource
+import sys
 import time
 
 OURS, GIVEN, BFLOAT16 = "NCPDNet", "NCPDNet, kernel given", "NCPDNet, kernel given, bfloat16"
@@ -29,22 +31,32 @@ def main():
     parser.add_argument("--no-training", action="store_true", help="the forward pass alone")
     options = parser.parse_args()
     samples = options.spokes * options.height
-    print(f"{options.height} x {options.width}, {samples} samples, batch of 1, {os.cpu_count()} cores")
+    print(f"{options.height} x {options.width}, {samples} samples, batch of 1, {alone(device_name)}")
     print("| " + " | ".join(HEADINGS) + " |\n|" + " --- |" * len(HEADINGS))
     for coils in options.coils:
         found = {}
-        for name in (VARIANTS[i] for i in options.variant):
-            with multiprocessing.get_context("spawn").Pool(1) as pool:
-                found[name] = pool.apply(measure, (name, coils, options))
+        for turn in ("first", "second"):
+            for name in (VARIANTS[i] for i in options.variant):
+                print(f"{name}, {coils} coil(s), {turn} turn", file=sys.stderr, flush=True)
+                forward, step, peak = alone(measure, name, coils, options)
+                before = found.get(name, (forward, step, peak))
+                step = None if step is None else min(step, before[1])
+                found[name] = min(forward, before[0]), step, max(peak, before[2])
         for name, (forward, step, peak) in found.items():
             ratios = [f"{forward / found[peer][0]:.2f}" if peer in found else "" for peer in (PREDECESSOR, GRID)]
             cells = [name, str(coils), f"{1e3 * forward:.0f} ms", f"{1e3 * step:.0f} ms" if step else "", *ratios]
             print("| " + " | ".join([*cells, f"{peak:.1f} GiB"]) + " |", flush=True)
 
 
+def alone(function, *arguments):
+    """The result of a function in a process of its own."""
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, arguments)
+
+
 def measure(name, coils, options):
     """Seconds of the fastest forward pass and training step, GiB of peak memory."""
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     import numpy as np
     from keras import ops
 
@@ -62,9 +74,79 @@ def measure(name, coils, options):
     batch = {key: ops.convert_to_tensor(value) for key, value in batch.items()}
     target = np.ones((1, *size), "float32")
     model.compile("adam", "mae")
-    forward = fastest(lambda: model.predict_on_batch(batch), options.runs)
+    forward = fastest(compiled(model, batch), options.runs)
     step = None if options.no_training else fastest(lambda: model.train_on_batch(batch, target), options.runs)
-    return forward, step, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return forward, step, peak_bytes() / 2**30
+
+
+def compiled(model, batch):
+    """The forward pass as the backend compiles it, without arguments; it waits for the device."""
+    import keras
+    from keras import ops
+
+    model.build()
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        function = tf.function(lambda: model(batch), jit_compile=model.jit_compile)
+    elif backend == "jax":
+        import jax
+
+        call = jax.jit(lambda *arguments: model.stateless_call(*arguments)[0])
+        weights = [[w.value for w in ws] for ws in (model.trainable_variables, model.non_trainable_variables)]
+        return lambda: jax.block_until_ready(call(*weights, batch))
+    else:
+        import torch
+
+        function = torch.no_grad()(lambda: model(batch))
+    return lambda: ops.convert_to_numpy(function()[..., 0])
+
+
+def device_name():
+    """The accelerator, or the cores of the host where there is none."""
+    import keras
+
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        for device in tf.config.list_physical_devices("GPU"):
+            return tf.config.experimental.get_device_details(device)["device_name"]
+    elif backend == "jax":
+        import jax
+
+        if jax.default_backend() != "cpu":
+            return jax.devices()[0].device_kind
+    else:
+        import torch
+
+        if torch.cuda.is_available():
+            return torch.cuda.get_device_name()
+    return f"{os.cpu_count()} cores"
+
+
+def peak_bytes():
+    """Of the accelerator, or of the process where there is none."""
+    import keras
+
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        if tf.config.list_physical_devices("GPU"):
+            return tf.config.experimental.get_memory_info("GPU:0")["peak"]
+    elif backend == "jax":
+        import jax
+
+        if (found := jax.devices()[0].memory_stats()) is not None:
+            return found["peak_bytes_in_use"]
+    else:
+        import torch
+
+        if torch.cuda.is_available():
+            return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def create(name, size, dtype):
