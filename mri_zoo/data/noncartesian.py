@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from mri_zoo.data.fourier import center_crop, ifft2c
+from mri_zoo.data.trajectories import check_reach
 from mri_zoo.data.volume import DataError
 from mri_zoo.physics.density import pipe_density
 from mri_zoo.physics.nufft import (
@@ -80,10 +81,12 @@ def make_encoding(trajectory, size, density=None, kernel=True):
         kernel: compute the kernel of the normal operator, too.
 
     Raises:
-        ValueError: if trajectory or density are not finite, out of their range or do not fit the size.
+        ValueError: if trajectory or density are not finite, out of their range or do not fit the size, or the
+            trajectory is far from the edge of k-space.
     """
     size = tuple(map(int, size))
     check_trajectory(trajectory, len(size))
+    check_reach(trajectory, size)
     trajectory = np.ascontiguousarray(trajectory, np.float32)
     num_shots, trajectory = math.prod(trajectory.shape[:-2]), trajectory.reshape(-1, len(size))
     key = size, kernel, num_shots, hashlib.sha1(trajectory).digest()

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 
 from mri_zoo.data.hdf5 import DatasetSlices, hdf5_dataset, hdf5_error, open_hdf5, text_attribute
-from mri_zoo.data.trajectories import as_trajectory
+from mri_zoo.data.trajectories import as_trajectory, check_reach
 from mri_zoo.data.volume import DataError, Volume, VolumeInfo, check_finite, checked_slices
 from mri_zoo.physics.nufft import check_density
 
@@ -360,12 +360,7 @@ def _in_radians(what, samples, units, size):
                 f"The image size {tuple(size)} does not fit a trajectory of {samples.shape[-1]} dimensions."
             )
         trajectory = as_trajectory(samples[..., ::-1], units, size)
-        reached = np.abs(trajectory).max() / np.pi
-        if reached < 0.25:
-            raise ValueError(
-                f"The trajectory reaches only {reached:.3g} of the way to the edge of k-space for an image of "
-                f"{' x '.join(map(str, size))} pixels. Are the units {units} right? Then the image must have fewer."
-            )
+        check_reach(trajectory, size, units)
     return trajectory
 
 

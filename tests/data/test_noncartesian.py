@@ -191,6 +191,10 @@ def test_encodings_are_computed_once(monkeypatch):
     "change, message",
     [
         (lambda shots, density: (shots * 2, density), "radians per pixel, from -pi to pi"),
+        (
+            lambda shots, density: (shots / (2 * np.pi), density),
+            "reaches only 0.149 of the way.*15 x 13 pixels.*units radians/pixel right",
+        ),
         (lambda shots, density: (np.where(shots == 0, np.nan, shots), density), "NaN"),
         (lambda shots, density: (shots[:0], density[:0]), r"\(..., samples, 2\), got \(0, 15, 2\)"),
         (lambda shots, density: (shots[..., :1], density), r"\(..., samples, 2\)"),
