@@ -119,6 +119,7 @@ def toeplitz(image, kernel):
     Returns:
         (batch, coil, *size) complex64.
     """
+    image, kernel = _tensor(image, "complex64"), _tensor(kernel, "float32")
     for n, doubled in zip(image.shape[2:], kernel.shape[1:], strict=True):
         if None not in (n, doubled) and doubled != 2 * n:
             raise ValueError(

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-SIZE = (9, 8)
 
 
 def values(x, w, y, density, implementation):
@@ -20,10 +19,19 @@ def values(x, w, y, density, implementation):
     from mri_zoo.physics.nufft import normal_kernel, nufft, nufft_adjoint, toeplitz
 
     samples = nufft(x, w, implementation)
-    image = nufft_adjoint(y, w, SIZE, implementation)
-    product = toeplitz(x, normal_kernel(w, density, SIZE, implementation))
+    image = nufft_adjoint(y, w, x.shape[2:], implementation)
+    product = toeplitz(x, normal_kernel(w, density, x.shape[2:], implementation))
     loss = ops.sum(ops.square(ops.abs(samples - y))) + ops.sum(ops.square(ops.abs(image - x)))
     return samples, image, product, loss + ops.sum(ops.square(ops.abs(product - x)))
+
+
+def product_of_arrays(x, w, density, implementation):
+    """The Toeplitz product of a NumPy array."""
+    from keras import ops
+
+    from mri_zoo.physics.nufft import normal_kernel, toeplitz
+
+    return ops.convert_to_numpy(toeplitz(x, normal_kernel(w, density, x.shape[2:], implementation)))
 
 
 def compute(x, w, y, density, implementation):
@@ -54,20 +62,22 @@ def compute(x, w, y, density, implementation):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("size", [(9, 8), (5, 4, 6)])
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_other_backends_give_the_numbers_of_tensorflow(rng, tmp_path, backend):
+def test_other_backends_give_the_numbers_of_tensorflow(rng, tmp_path, backend, size):
     from helpers import random_complex, relative_error
 
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed: pip install mri-zoo[{backend}]")
-    x, y = random_complex(rng, (2, 3, *SIZE)), random_complex(rng, (2, 3, 40))
-    w, density = rng.uniform(-np.pi, np.pi, (1, 40, 2)).astype("float32"), np.ones((1, 40), "float32")
+    x, y = random_complex(rng, (2, 3, *size)), random_complex(rng, (2, 3, 40))
+    w, density = rng.uniform(-np.pi, np.pi, (1, 40, len(size))).astype("float32"), np.ones((1, 40), "float32")
     np.savez(tmp_path / "inputs.npz", x, w, y, density)
     environment = {**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, __file__, str(tmp_path)]
     finished = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
     expected = compute(x, w, y, density, "ndft")
+    expected.append(expected[2])
     for implementation in ("finufft", "kaiser_bessel", "ndft"):
         with np.load(tmp_path / f"{implementation}.npz") as file:
             for actual, exact in zip(file.values(), expected, strict=True):
@@ -79,4 +89,5 @@ if __name__ == "__main__":
     with np.load(folder / "inputs.npz") as file:
         inputs = list(file.values())
     for name in ("finufft", "kaiser_bessel", "ndft"):
-        np.savez(folder / f"{name}.npz", *compute(*inputs, name))
+        x, w, _, density = inputs
+        np.savez(folder / f"{name}.npz", *compute(*inputs, name), product_of_arrays(x, w, density, name))
