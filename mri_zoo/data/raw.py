@@ -60,7 +60,7 @@ class TrajectoryFile:
                     found = f"has shape {density.shape}"
                     raise hdf5_error(file, "density", found, f"{stored.shape[:2]}, as `trajectory` has")
                 with _named(f"{self.path}: dataset `density`"):
-                    check_density(density)
+                    check_density(density.ravel())  # a shot may be left out
             self._whole = kspace.ndim == 3
             self._kspace = DatasetSlices(kspace)
             num_slices = 1 if self._whole else len(kspace)

@@ -176,15 +176,18 @@ def check_trajectory(trajectory, dimensions):
 def check_density(density):
     """Refuse density compensation that cannot be: for NumPy arrays.
 
+    Args:
+        density: (..., samples).
+
     Raises:
-        ValueError: if weights are negative, not finite, or all zero.
+        ValueError: if weights are negative, not finite, or all zero, of one trajectory of several, too.
     """
     density = np.asarray(density)
     if not np.all(np.isfinite(density)):
         raise ValueError("The density compensation holds NaN or infinite values.")
     if np.iscomplexobj(density) or np.min(density, initial=0) < 0:
         raise ValueError("The density compensation must be real and must not be negative.")
-    if not np.any(density):
+    if not np.all(np.any(density, axis=-1)):
         raise ValueError("The density compensation is zero everywhere: the image would be, too.")
 
 

@@ -234,7 +234,14 @@ def test_bad_trajectories_are_refused(trajectory, message):
 
 
 @pytest.mark.parametrize(
-    "density, message", [([1, np.inf], "NaN or infinite"), ([1, -1], "must not be negative"), ([0, 0], "zero")]
+    "density, message",
+    [
+        ([1, np.inf], "NaN or infinite"),
+        ([1, -1], "must not be negative"),
+        ([0, 0], "zero"),
+        ([[1, 1], [0, 0]], "zero"),
+        ([], "zero"),
+    ],
 )
 def test_bad_densities_are_refused(density, message):
     with pytest.raises(ValueError, match=message):
