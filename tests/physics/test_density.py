@@ -41,6 +41,16 @@ def test_equals_the_recorded_predecessor(recorded, case, size):
         np.testing.assert_allclose(weights, expected / gain(expected, trajectory, size), rtol=2e-3)
 
 
+@pytest.mark.parametrize("case, size", [*OTHERS.items(), ("random3d", (20, 20, 20))])
+def test_iteration_equals_that_of_torchkbnufft(reference, case, size):
+    with np.load(reference / "pytorch" / "numeric" / "mrinufft_density.npz") as file:
+        trajectory, expected = file[f"traj_{case}"], file[f"torchkbnufft_{case}"]
+    weights = pipe_density(2 * np.pi * trajectory.reshape(-1, len(size)), size)
+    # Its scale is another, and its kernel is a table.
+    assert relative_error(weights / np.linalg.norm(weights), expected / np.linalg.norm(expected)) < 2e-3
+
+
+# In three dimensions its values are not the volumes of the cells' hulls, which ours are: see the next test.
 @pytest.mark.parametrize("case, size", OTHERS.items())
 def test_cells_equal_those_of_mri_nufft(reference, case, size):
     with np.load(reference / "pytorch" / "numeric" / "mrinufft_density.npz") as file:
