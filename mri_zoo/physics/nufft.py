@@ -41,12 +41,14 @@ def nufft(image, trajectory, implementation="auto"):
         (batch, coil, samples) complex64.
 
     Raises:
-        ValueError: if the arguments do not fit each other.
+        ValueError: if the arguments do not fit each other, or a trajectory that is a NumPy array holds values which
+            `check_trajectory` refuses.
         ImportError: if the implementation's library is missing.
     """
-    image, trajectory = _tensor(image, "complex64"), _tensor(trajectory, "float32")
+    given, image, trajectory = trajectory, _tensor(image, "complex64"), _tensor(trajectory, "float32")
     size = ops.shape(image)[2:]
     _check_shapes(image, trajectory, size)
+    _check_values(given)
     forward, _ = _implementation(implementation, image)
     batch, coils = ops.shape(image)[:2]
     # One group of vectors for each trajectory: (1, batch * coil) where it is shared.
@@ -68,11 +70,14 @@ def nufft_adjoint(samples, trajectory, size, implementation="auto"):
         (batch, coil, *size) complex64.
 
     Raises:
-        ValueError: if the arguments do not fit each other.
+        ValueError: if the arguments do not fit each other, or a trajectory that is a NumPy array holds values which
+            `check_trajectory` refuses.
         ImportError: if the implementation's library is missing.
     """
-    samples, trajectory, size = _tensor(samples, "complex64"), _tensor(trajectory, "float32"), tuple(size)
+    given, size = trajectory, tuple(size)
+    samples, trajectory = _tensor(samples, "complex64"), _tensor(trajectory, "float32")
     _check_shapes(samples, trajectory, size)
+    _check_values(given)
     if None not in (samples.shape[-1], trajectory.shape[1]) and samples.shape[-1] != trajectory.shape[1]:
         raise ValueError(f"{samples.shape[-1]} samples were measured, the trajectory has {trajectory.shape[1]}.")
     _, adjoint = _implementation(implementation, samples)
@@ -216,6 +221,11 @@ def _check_shapes(data, trajectory, size):
     batch, groups = data.shape[0], trajectory.shape[0]
     if None not in (batch, groups) and groups not in (1, batch):
         raise ValueError(f"`trajectory` must have a batch of 1 or {batch}, as the data, got {groups}.")
+
+
+def _check_values(trajectory):
+    if isinstance(trajectory, np.ndarray):  # a tensor would have to come from its device, or is part of a graph
+        check_trajectory(trajectory, trajectory.shape[-1])
 
 
 def _implementation(name, x):

@@ -248,6 +248,16 @@ def test_bad_densities_are_refused(density, message):
         check_density(density)
 
 
+@pytest.mark.parametrize("value, message", [(np.nan, "holds NaN"), (50, "radians per pixel, from -pi to pi")])
+def test_values_of_trajectories_in_numpy_are_checked(rng, value, message):
+    w = draw(rng, (6, 5), samples=9)
+    w[0, 3, 1] = value
+    with pytest.raises(ValueError, match=message):
+        nufft(random_complex(rng, (1, 1, 6, 5)), w)
+    with pytest.raises(ValueError, match=message):
+        nufft_adjoint(random_complex(rng, (1, 1, 9)), w, (6, 5))
+
+
 def test_plus_pi_is_minus_pi(rng):
     x = random_complex(rng, (1, 1, 6, 5))
     edge = np.full((1, 1, 2), np.pi, "float32")
