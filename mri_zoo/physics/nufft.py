@@ -286,6 +286,7 @@ def _trajectory_gradient(forward, image, samples, trajectory):
     return ops.stack(gradients, axis=-1)
 
 
+@functools.cache  # AutoGraph leaves such a function alone, and would warn about the library inside
 def _is_installed(library):
     return importlib.util.find_spec(library) is not None
 

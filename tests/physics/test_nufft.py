@@ -258,6 +258,17 @@ def test_values_of_trajectories_in_numpy_are_checked(rng, value, message):
         nufft_adjoint(random_complex(rng, (1, 1, 9)), w, (6, 5))
 
 
+def test_tracing_warns_of_nothing(rng, caplog):
+    x, w = random_complex(rng, (1, 1, 6, 5)), draw(rng, (6, 5))
+    logger = tf.get_logger()
+    logger.addHandler(caplog.handler)
+    try:
+        tf.function(lambda x: nufft(x, w))(x)
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert not caplog.records
+
+
 def test_plus_pi_is_minus_pi(rng):
     x = random_complex(rng, (1, 1, 6, 5))
     edge = np.full((1, 1, 2), np.pi, "float32")
