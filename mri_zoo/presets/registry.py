@@ -178,7 +178,12 @@ def save_preset(folder, model, scaling, sampling=None, metadata=None):
         "sampling": sampling_to_config(sampling) if sampling is not None else None,
     }
     digest = sha256(writing / "model.weights.h5")
-    metadata = {"summary": type(model).__name__, **(metadata or {}), "parameters": model.count_params(), "sha256": digest}
+    metadata = {
+        "summary": type(model).__name__,
+        **(metadata or {}),
+        "parameters": model.count_params(),
+        "sha256": digest,
+    }
     (writing / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     (writing / "metadata.json").write_text(json.dumps(metadata, indent=1) + "\n")
     by_name = folder.absolute().parent in (bundled_folder().absolute(), cache_folder().absolute())
