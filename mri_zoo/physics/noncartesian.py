@@ -119,6 +119,17 @@ class NonCartesian(Acquisition):
             check_density(density)
         if (kspace := _values(batch["kspace"])) is not None and not np.all(np.isfinite(kspace)):
             raise ValueError("`kspace` holds NaN or infinite values.")
+        # Of NumPy arrays alone: a backend may try a model on tensors of ones.
+        if isinstance(trajectory, np.ndarray) and shapes["kspace"][1] != 1 and "sensitivity_maps" not in batch:
+            counted = ops.convert_to_numpy(self._is_central(trajectory))
+            if "density" in batch:
+                counted = counted & (ops.convert_to_numpy(batch["density"]) > 0)
+            if not counted.any(axis=-1).all():
+                raise ValueError(
+                    f"No sample lies within {self._bound:.3g} radians per pixel of the centre of k-space, from where "
+                    "sensitivity maps are estimated: enlarge `center_fraction`, or centre the echo (CenteredEcho, "
+                    "--center-echo)."
+                )
 
     def complete(self, batch):
         """The batch with what the operators need more than once, and checked.
@@ -145,22 +156,20 @@ class NonCartesian(Acquisition):
         The samples with all ``|w_d| <= center_fraction / 2 pi`` make coil images, which are divided by their
         root-sum-of-squares.
 
-        Raises:
-            ValueError: if, outside of graphs, there are none of positive weight.
-
         Reference: Ramzi, thesis, section 5.2; `non_cartesian_extract_smaps` of fastmri-reproducible-benchmark.
         """
-        # In float32 a bound can lie on either side of a sample that is on it: the predecessor's comparison.
-        bound = np.float32(self.center_fraction / 2 * np.pi)
-        inside = ops.all(ops.abs(self._trajectory(batch)) <= bound, axis=-1)
-        counted = ops.logical_and(inside, ops.greater(self._density(batch), 0))
-        if (found := _values(ops.any(counted, axis=-1))) is not None and not np.all(found):
-            raise ValueError(
-                f"No sample lies within {bound:.3g} radians per pixel of the centre of k-space, from where sensitivity "
-                "maps are estimated: enlarge `center_fraction`, or centre the echo (CenteredEcho, --center-echo)."
-            )
+        inside = self._is_central(self._trajectory(batch))
         low = scale(batch["kspace"], ops.cast(inside, "float32")[:, None])
         return normalize_maps(self.coil_adjoint(low, batch))
+
+    @property
+    def _bound(self):
+        # In float32 a bound can lie on either side of a sample that is on it: the predecessor's comparison.
+        return np.float32(self.center_fraction / 2 * np.pi)
+
+    def _is_central(self, trajectory):
+        """Which samples (batch, samples) show the low frequencies that maps are made of."""
+        return ops.all(ops.abs(trajectory) <= self._bound, axis=-1)
 
     def size(self, batch):
         """The size of the image: numbers, or tensors where a graph leaves it open."""

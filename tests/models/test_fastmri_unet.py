@@ -75,7 +75,7 @@ def test_image_scales_with_the_data(rng):
 
 
 def test_bad_arguments_are_refused():
-    with pytest.raises(ValueError, match="`num_filters` must be >= 1, got 0"):
+    with pytest.raises(ValueError, match="`num_filters` must be a whole number >= 1, got 0"):
         FastMRIUNet(0)
-    with pytest.raises(ValueError, match="`num_pools` must be >= 1, got 0"):
+    with pytest.raises(ValueError, match="`num_pools` must be a whole number >= 1, got 0"):
         FastMRIUNet(num_pools=0)
