@@ -38,7 +38,7 @@ class Gridded(Cartesian):
 
     def __init__(self, image_size=None, center_fraction=0.08):
         super().__init__(2, center_fraction)
-        self._samples = NonCartesian(image_size)
+        self._samples = NonCartesian(image_size, center_fraction=1)  # the maps are of the grid
 
     def check(self, batch):
         """See `NonCartesian`."""
