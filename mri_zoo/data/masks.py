@@ -208,7 +208,7 @@ class EquispacedFractionMask(ColumnMask):
 
 
 @dataclasses.dataclass(frozen=True)
-class MagicMask(ColumnMask):
+class MagicMask(EquispacedMask):
     """Equispaced columns, shifted between the two halves of k-space so that no column is the mirror of another.
 
     With the conjugate symmetry of a nearly real image the mirrored samples come for free.
@@ -220,16 +220,6 @@ class MagicMask(ColumnMask):
     Reference: Defazio, Offset sampling improves deep learning based accelerated MRI reconstructions by exploiting
     symmetry, arXiv:1912.01101; fastMRI's `MagicMaskFunc`.
     """
-
-    offset: int | None = None
-
-    def __post_init__(self):
-        super().__post_init__()
-        _check_whole(self.acceleration)
-        _check_offset(self.offset)
-
-    def _center_share(self, fraction):
-        return 0
 
     def _columns(self, width, num_center, acceleration, rng):
         acceleration = int(acceleration)

@@ -153,7 +153,7 @@ class NonCartesian(Acquisition):
     def estimate_maps(self, batch):
         """Sensitivity maps (batch, coil, *size) from the samples near the centre of k-space.
 
-        The samples with all ``|w_d| <= center_fraction / 2 pi`` make coil images, which are divided by their
+        The samples with all ``|w_d| <= center_fraction * pi / 2`` make coil images, which are divided by their
         root-sum-of-squares.
 
         Reference: Ramzi, thesis, section 5.2; `non_cartesian_extract_smaps` of fastmri-reproducible-benchmark.

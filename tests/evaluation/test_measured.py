@@ -89,5 +89,5 @@ def test_measured_spiral_of_a_phantom(shared_data, tmp_path):
     path = shared_data / "copyleft" / "test" / "octopus_phantom_spiral_20ch.h5"
     result = evaluate_measured(path, tmp_path, ["ncpdnet-brain-demo-radial-af4"])
     adjoint, sense, network = result.rows
-    # The network learned from simulated brains along spokes and fails on this scan: it is only asked to run.
-    assert not result.failures and sense.psnr > adjoint.psnr > 23 and np.isfinite(network.psnr)
+    # Where the echo is left off the centre, CG-SENSE stays below 26 dB. The network learned along spokes alone.
+    assert not result.failures and adjoint.psnr > 23 and sense.psnr > 26 and network.psnr > 20
