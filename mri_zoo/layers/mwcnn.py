@@ -111,9 +111,11 @@ def haar(x):
 
     The bands follow one another: low-pass, differences of columns, of rows, of both.
     """
-    top, bottom = x[:, 0::2] / 2, x[:, 1::2] / 2
-    low, high = top + bottom, bottom - top
-    (low_left, low_right), (high_left, high_right) = ((part[:, :, 0::2], part[:, :, 1::2]) for part in (low, high))
+    height, width, n = ops.shape(x)[1:]
+    # Two columns as channels, not slices with a stride: TensorFlow takes ten times as long for those.
+    pairs = ops.reshape(x / 2, (-1, height // 2, 2, width // 2, 2 * n))
+    top, bottom = pairs[:, :, 0], pairs[:, :, 1]
+    (low_left, low_right), (high_left, high_right) = (ops.split(x, 2, axis=-1) for x in (top + bottom, bottom - top))
     bands = [low_left + low_right, low_right - low_left, high_left + high_right, high_right - high_left]
     return ops.concatenate(bands, axis=-1)
 
