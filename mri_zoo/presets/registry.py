@@ -26,7 +26,15 @@ from mri_zoo.presets.published import cache_folder, downloaded, published
 
 BASELINE = "zero-filled"
 _CARD = {"data": "Training data", "training": "Training", "licence": "Licence", "limits": "Limits"}
-_KERAS_MODULES = ("keras", "keras.layers", "keras.initializers", "keras.dtype_policies")
+_KERAS_MODULES = (
+    "keras",
+    "keras.layers",
+    "keras.initializers",
+    "keras.dtype_policies",
+    "keras.src.models.functional",
+    "keras.src.ops.numpy",  # the nodes of functional models that are no layers
+    "keras.src.ops.nn",
+)
 _KERAS_ARGUMENTS = ("name", "trainable", "dtype")
 
 
@@ -156,10 +164,17 @@ def save_preset(folder, model, scaling, sampling=None, metadata=None):
 
     Raises:
         FileExistsError: if the folder exists and is no preset.
+        ValueError: if a network within the model is of a class that `load_preset` would refuse.
     """
     folder = Path(folder)
     if folder.exists() and not (folder / "config.json").is_file():
         raise FileExistsError(f"{folder} exists and is no preset; choose another folder, or remove it.")
+    arguments = {key: value for key, value in model.get_config().items() if key not in _KERAS_ARGUMENTS}
+    for name in _foreign_classes(arguments):
+        raise ValueError(
+            f"{name!r} cannot be stored in a preset: only layers of Keras, and classes that are registered with "
+            "`keras.saving.register_keras_serializable`."
+        )
     writing = folder.with_name(folder.name + ".writing")
     shutil.rmtree(writing, ignore_errors=True)
     writing.mkdir(parents=True)
@@ -170,10 +185,9 @@ def save_preset(folder, model, scaling, sampling=None, metadata=None):
     else:
         clean = model
     clean.save_weights(writing / "model.weights.h5")
-    arguments = model.get_config()
     config = {
         "architecture": type(model).__name__,
-        "arguments": _without_precision({key: arguments[key] for key in arguments if key not in _KERAS_ARGUMENTS}),
+        "arguments": _without_precision(arguments),
         "scaling": scaling_to_config(scaling),
         "sampling": sampling_to_config(sampling) if sampling is not None else None,
     }
@@ -257,20 +271,20 @@ def _without_precision(config):
         return {key: _without_precision(value) for key, value in config.items() if not _is_precision(value)}
     if isinstance(config, list | tuple):
         return type(config)(_without_precision(value) for value in config)
-    return config
+    # The tensors of a network are named with their type; its layers convert what they get.
+    return "float32" if config in ("float16", "bfloat16") else config
 
 
 def _is_precision(value):
-    if isinstance(value, dict):
-        return value.get("class_name") == "DTypePolicy"
-    return value in ("float16", "bfloat16")  # of the input that Keras gives a Sequential
+    return isinstance(value, dict) and value.get("class_name") == "DTypePolicy"
 
 
 def _model_from_config(config, folder):
     architectures = {name: getattr(mri_zoo.models, name) for name in mri_zoo.models.__all__}
     if config["architecture"] not in architectures:
         raise DataError(f"{folder}: unknown architecture {config['architecture']!r}, there are {list(architectures)}.")
-    _refuse_foreign_objects(config["arguments"], folder)
+    for name in _foreign_classes(config["arguments"]):
+        raise DataError(f"{folder}/config.json names the class {name!r}, which is not allowed.")
     try:
         model = architectures[config["architecture"]].from_config(config["arguments"])
     except (KeyError, TypeError, ValueError) as error:
@@ -279,18 +293,21 @@ def _model_from_config(config, folder):
     return model
 
 
-def _refuse_foreign_objects(config, folder):
-    """A preset may come from anywhere: its config must name no class but the zoo's own and Keras's layers."""
+def _foreign_classes(config):
+    """The classes that a config names and that are neither registered nor Keras's own: a preset may be anyone's."""
     if isinstance(config, dict):
-        if "class_name" in config:
-            ours = keras.saving.get_registered_object(config.get("registered_name") or "")
-            if ours is not None:
-                allowed = (config["class_name"], config.get("module")) == (ours.__name__, ours.__module__)
-            else:
-                allowed = config.get("module") in _KERAS_MODULES and config["class_name"] != "Lambda"
-            if not allowed:
-                raise DataError(f"{folder}/config.json names the class {config['class_name']!r}, which is not allowed.")
+        if "class_name" in config and not _is_known(config):
+            yield config["class_name"]
         config = list(config.values())
     if isinstance(config, (list, tuple)):
         for value in config:
-            _refuse_foreign_objects(value, folder)
+            yield from _foreign_classes(value)
+
+
+def _is_known(config):
+    ours = keras.saving.get_registered_object(config.get("registered_name") or "")
+    if ours is not None:
+        return (config["class_name"], config.get("module")) == (ours.__name__, ours.__module__)
+    if config["class_name"] == "__keras_tensor__":  # a connection within a functional model: shape, type and indices
+        return True
+    return config.get("module") in _KERAS_MODULES and config["class_name"] != "Lambda"

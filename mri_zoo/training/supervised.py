@@ -256,7 +256,13 @@ def _save_checkpoint(model, path, epoch):
 
 def _load_checkpoint(model, path):
     """Load weights and optimizer; the number of the epoch after which they were saved."""
-    model.load_weights(path)
+    try:
+        model.load_weights(path)
+    except ValueError as error:
+        raise ValueError(
+            f"{path} cannot be resumed: resume with the recipe, the settings and the version of mri_zoo that it was "
+            f"started with, or choose another folder. {str(error).splitlines()[0]}"
+        ) from error
     with h5py.File(path, "r") as file:
         return int(file.attrs["epoch"])
 

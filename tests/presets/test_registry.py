@@ -19,6 +19,11 @@ def batch(rng):
     return {"kspace": kspace, "mask": np.ones((1, 1, 1, 13), np.float32)}
 
 
+def functional_network():
+    x = keras.Input((None, None, 2))
+    return keras.Model(x, x + 0.5 * keras.ops.relu(keras.layers.Conv2D(2, 3, padding="same")(x)))
+
+
 @pytest.fixture
 def preset(tmp_path):
     model = PDNet(num_iterations=2, num_filters=4, buffers="adjoint")
@@ -49,6 +54,7 @@ def test_a_preset_without_metadata_is_named_by_its_class(tmp_path):
     [
         lambda dtype: DataConsistent(MoDL(2, ConvNet(2, 3, 1), shared=False, dtype=dtype), dtype=dtype),
         lambda dtype: MoDL(1, keras.Sequential([ConvNet(2, 3, 1), keras.layers.Conv2D(2, 1)]), dtype=dtype),
+        lambda dtype: MoDL(1, functional_network(), dtype=dtype),
     ],
 )
 def test_a_preset_has_no_precision_of_its_own(tmp_path, batch, create):
@@ -157,6 +163,17 @@ def test_unreadable_json_is_named(preset, name):
     (folder / name).write_text("{")
     with pytest.raises(DataError, match=f"{name} is not a readable JSON file"):
         load_preset(folder)
+
+
+def test_a_network_that_could_not_be_loaded_is_not_stored(tmp_path):
+    class Unregistered(ConvNet):
+        pass
+
+    model = MoDL(1, Unregistered(2, 3, 1))
+    model.build()
+    with pytest.raises(ValueError, match="'Unregistered' cannot be stored in a preset"):
+        save_preset(tmp_path / "mine", model, PercentileScaling())
+    assert not list(tmp_path.iterdir())
 
 
 def test_config_that_names_a_foreign_class_is_refused(preset):
