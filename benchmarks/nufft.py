@@ -27,11 +27,12 @@ PROBLEMS = {  # size of the image, number of samples
 }
 GRIDDED = 5_000_000  # samples of all coils; gridding of more takes many gigabytes
 COLUMNS = ("forward", "adjoint", "normal")
+HEADINGS = ("image", "samples", "coils", "implementation", *COLUMNS, "normal / Toeplitz", "kernel")
 IMPLEMENTATIONS = ("toeplitz", "finufft", "kaiser_bessel", "tfkbnufft", "raw finufft", "torchkbnufft")
 
 
 def main():
-    """Print one table for each problem and number of coils."""
+    """Print one table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--problem", choices=list(PROBLEMS), action="append", help="these only")
     parser.add_argument("--coils", type=int, action="append", help="these only, instead of 1, 8 and 32")
@@ -39,17 +40,17 @@ def main():
     parser.add_argument("--runs", type=int, default=5, help="timed rounds; the fastest is printed")
     parser.add_argument("--limit", type=float, default=20, help="seconds after which a column is not repeated")
     options = parser.parse_args()
-    print(f"{keras.backend.backend()}, {os.cpu_count()} cores")
+    print(f"{keras.backend.backend()}, {os.cpu_count()} cores\n")
+    print("| " + " | ".join(HEADINGS) + " |\n|" + " --- |" * len(HEADINGS))
     for problem in options.problem or PROBLEMS:
         for coils in options.coils or (1, 8, 32):
-            print_table(problem, coils, options)
+            print_rows(problem, coils, options)
 
 
-def print_table(problem, coils, options):
+def print_rows(problem, coils, options):
     """The times of all implementations, which take turns."""
     size, number = PROBLEMS[problem]
-    print(f"\n{problem}, {number} samples, {coils} coil(s)\n")
-    print(f"| implementation | {' | '.join(COLUMNS)} | normal / Toeplitz | kernel |\n|{' --- |' * (len(COLUMNS) + 3)}")
+    what = " x ".join(map(str, size)), f"{number:,}", str(coils)
     rng = np.random.default_rng(0)
     image = rng.standard_normal((1, coils, *size, 2), dtype="float32").view("complex64")[..., 0]
     samples = rng.standard_normal((1, coils, number, 2), dtype="float32").view("complex64")[..., 0]
@@ -68,7 +69,7 @@ def print_table(problem, coils, options):
         if ("toeplitz", "normal") in times:
             ratio = f"{times[name, 'normal'] / times['toeplitz', 'normal']:.2f} x"
         kernel = f"{1e3 * times[name, 'kernel']:.0f} ms" if (name, "kernel") in times else ""
-        print("| " + " | ".join([name, *cells, ratio, kernel]) + " |", flush=True)
+        print("| " + " | ".join([*what, name, *cells, ratio, kernel]) + " |", flush=True)
 
 
 def spokes(size, number):
