@@ -1,4 +1,4 @@
-"""Sampling masks: which samples of Cartesian k-space are acquired.
+"""Sampling masks: which samples of Cartesian k-space are acquired. Here are those of whole columns.
 
 A mask is a small immutable object. Called with a size and a seed it draws an array, 1 where sampled::
 
@@ -17,8 +17,6 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt
-from scipy.spatial import KDTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,12 +28,14 @@ class SamplingMask(abc.ABC):
     Args:
         acceleration: how many times fewer samples than the full grid has, >= 1; 1 samples everything. Of several, each
             call draws one.
-        center_fraction: the part of the columns that the fully sampled centre takes (2-D masks: of the rows as well),
-            in (0, 1]; one for each acceleration. By default 0.32 / acceleration: fastMRI's 0.08 at 4 and 0.04 at 8.
+        center_fraction: the part of all samples that the fully sampled centre takes, in (0, 1]; one for each
+            acceleration. The centre are columns, by default 0.32 / acceleration: fastMRI's 0.08 at 4 and 0.04 at 8;
+            of masks with two dimensions it is a disc, by default 0.08 / acceleration.
         any_combination: draw the acceleration and the centre fraction independently, not as pairs.
 
     Attributes:
         dimensions: 1 where whole columns are sampled and the mask is (1, width), 2 where it is (height, width).
+        center_optional: whether the centre fraction may be 0, for no such centre.
 
     Raises:
         ValueError: if an argument is out of its range, or the centre alone exceeds what the acceleration allows.
@@ -45,6 +45,7 @@ class SamplingMask(abc.ABC):
     center_fraction: float | Sequence[float] | None = None
     any_combination: bool = dataclasses.field(default=False, kw_only=True, repr=False)
     dimensions: ClassVar[int] = 1
+    center_optional: ClassVar[bool] = False
 
     def __post_init__(self):
         accelerations = _as_tuple(self.acceleration)
@@ -56,7 +57,7 @@ class SamplingMask(abc.ABC):
         else:
             fractions = _as_tuple(self.center_fraction)
         for fraction in fractions:
-            if not 0 < fraction <= 1:
+            if not (0 < fraction <= 1 or (fraction == 0 and self.center_optional)):
                 raise ValueError(f"`center_fraction` must be in (0, 1], got {fraction}.")
         if len(accelerations) != len(fractions) and not self.any_combination:
             raise ValueError(
@@ -73,40 +74,45 @@ class SamplingMask(abc.ABC):
         object.__setattr__(self, "acceleration", accelerations if len(accelerations) > 1 else accelerations[0])
         object.__setattr__(self, "center_fraction", fractions if len(fractions) > 1 else fractions[0])
 
-    def __call__(self, height, width, seed=None, padding=None):
-        """Draw a mask.
+    def __call__(self, height, width, seed=None, padding=None, frames=None):
+        """Draw a mask, or one for each frame.
 
         Args:
             height: rows of the k-space.
             width: columns of the k-space, the phase-encode axis.
             seed: see the module.
             padding: (first, one past the last) acquired column; no column outside is sampled.
+            frames: draw so many masks of one acceleration; without, there is no axis of frames.
 
         Returns:
-            (1 or height, width) float32, 1 where sampled.
+            (1 or height, width) or (frames, 1 or height, width) float32, 1 where sampled.
 
         Raises:
-            ValueError: if the size is below 1 or so small that the centre fraction gives no line.
+            ValueError: if a size is below 1 or so small that the centre fraction gives no sample.
         """
         if height < 1 or width < 1:
             raise ValueError(f"a mask needs a height and a width of at least 1, got {height} x {width}.")
+        if frames is not None and frames < 1:
+            raise ValueError(f"`frames` must be >= 1, got {frames}.")
         rng = self._random_state(seed)
         acceleration, fraction = self._choose(rng)
         if acceleration == 1:
-            mask = np.ones((height if self.dimensions == 2 else 1, width), np.float32)
+            mask = np.ones((frames or 1, height if self.dimensions == 2 else 1, width), bool)
+        elif frames is None:
+            mask = self._draw(height, width, acceleration, fraction, rng)[None]
         else:
-            mask = self._draw(height, width, acceleration, fraction, rng).astype(np.float32)
+            mask = self._draw_frames(frames, height, width, acceleration, fraction, rng)
         if padding is not None:
             first, last = padding
-            mask[:, :first] = 0
-            mask[:, last:] = 0
-        return mask
+            mask[..., :first] = False
+            mask[..., last:] = False
+        return (mask if frames else mask[0]).astype(np.float32)
 
     def _choose(self, rng):
         accelerations, fractions = _as_tuple(self.acceleration), _as_tuple(self.center_fraction)
         if self.any_combination:
-            fraction = rng.choice(fractions).item()
-            return rng.choice(accelerations).item(), fraction
+            fraction = fractions[rng.randint(len(fractions))]
+            return accelerations[rng.randint(len(accelerations))], fraction
         index = rng.randint(len(accelerations))
         return accelerations[index], fractions[index]
 
@@ -116,11 +122,15 @@ class SamplingMask(abc.ABC):
         return np.random.RandomState(seed.bit_generator if isinstance(seed, np.random.Generator) else seed)
 
     def _default_center_fraction(self, acceleration):
-        return 0.32 / acceleration
+        return (0.32 if self.dimensions == 1 else 0.08) / acceleration
 
     def _center_share(self, fraction):
         """The part of all samples that the centre takes out of those which the acceleration allows."""
-        return fraction**self.dimensions
+        return fraction
+
+    def _draw_frames(self, frames, height, width, acceleration, fraction, rng):
+        """(frames, 1 or height, width) boolean."""
+        return np.stack([self._draw(height, width, acceleration, fraction, rng) for _ in range(frames)])
 
     @abc.abstractmethod
     def _draw(self, height, width, acceleration, fraction, rng):
@@ -131,7 +141,7 @@ class ColumnMask(SamplingMask):
     """A mask of whole columns: some rule's, and those of the centre."""
 
     def _draw(self, height, width, acceleration, fraction, rng):
-        center = _center(width, fraction)
+        center = central_lines(width, fraction)
         columns = self._columns(width, center.stop - center.start, acceleration, rng)
         columns[center] = True
         return columns[None]
@@ -201,7 +211,7 @@ class EquispacedFractionMask(ColumnMask):
     def _columns(self, width, num_center, acceleration, rng):
         columns = np.zeros(width, bool)
         if num_center * acceleration < width:  # on tiny grids the rounded centre may be all that is allowed
-            spacing = _spacing_beside_center(width, num_center, acceleration)
+            spacing = spacing_beside_center(width, num_center, acceleration)
             offset = _offset(self.offset, spacing, rng)
             columns[np.around(np.arange(offset, width - 1, spacing)).astype(int)] = True
         return columns
@@ -250,7 +260,7 @@ class MagicFractionMask(MagicMask):
 
     def _draw(self, height, width, acceleration, fraction, rng):
         num_columns = round(width / acceleration)
-        center = _center(width, fraction, at_most=max(num_columns, 1))
+        center = central_lines(width, fraction, at_most=max(num_columns, 1))
         num_beside = num_columns - (center.stop - center.start)
         columns = np.zeros(width, bool)
         if num_beside > 0:
@@ -308,97 +318,10 @@ class BenchmarkEquidistantMask(ColumnMask):
             if self.kind == "real":
                 spacing = (width - num_center) // num_beside
             else:
-                spacing = _spacing_beside_center(width, num_center, acceleration)
+                spacing = spacing_beside_center(width, num_center, acceleration)
             positions = np.arange(_offset(self.offset, spacing, rng), width, spacing)
             columns[np.minimum(np.around(positions).astype(int), width - 1)] = True
         return columns
-
-
-@dataclasses.dataclass(frozen=True)
-class PoissonDiscMask(SamplingMask):
-    """2-D variable-density Poisson disc: random samples that keep a distance, which grows away from the centre.
-
-    For volumes with two phase-encode axes. The number of samples is exact: darts are thrown at a spacing too wide for
-    all of them, and whenever none fits any more the spacing shrinks a little (McCool and Fiume, Hierarchical Poisson
-    disk sampling distributions, Graphics Interface 1992). The centre is a block of `center_fraction` of each axis.
-
-    Args:
-        slope: the distance is proportional to 1 + slope * k, k the distance from the centre, 1 at the end of an axis.
-    """
-
-    dimensions: ClassVar[int] = 2
-    slope: float = 2.0
-
-    def __post_init__(self):
-        super().__post_init__()
-        if not self.slope >= 0:
-            raise ValueError(f"`slope` must be >= 0, got {self.slope}.")
-
-    def _draw(self, height, width, acceleration, fraction, rng):
-        mask = np.zeros((height, width), bool)
-        mask[_center(height, fraction), _center(width, fraction)] = True
-        relative = 1 + self.slope * np.hypot(_frequencies(height)[:, None], _frequencies(width))
-        count = round(mask.size / acceleration)
-        # A saturated set at distance d has about 0.7 samples per d^2.
-        scale = np.sqrt(0.7 * np.sum(relative**-2.0) / count)
-        while (missing := count - np.count_nonzero(mask)) > 0:
-            spacing = scale * relative
-            free = np.flatnonzero(distance_transform_edt(~mask) >= spacing)
-            if free.size == 0:
-                scale *= 0.95
-                continue
-            darts = rng.permutation(free)[:missing]
-            mask.flat[_without_conflicts(darts, spacing)] = True
-        return mask
-
-
-@dataclasses.dataclass(frozen=True)
-class GaussianMask(SamplingMask):
-    """Columns or single samples, drawn with a probability that falls off as a Gaussian from the centre.
-
-    The number of samples is exact. The centre is a block of `center_fraction` of each axis.
-
-    Args:
-        dimensions: 1 for columns, 2 for single samples.
-        std: standard deviation of the Gaussian as a part of the axis.
-    """
-
-    dimensions: int = 1
-    std: float = 0.25
-
-    def __post_init__(self):
-        if self.dimensions not in (1, 2):
-            raise ValueError(f"`dimensions` must be 1 or 2, got {self.dimensions}.")
-        if not self.std > 0:
-            raise ValueError(f"`std` must be > 0, got {self.std}.")
-        super().__post_init__()
-
-    def _draw(self, height, width, acceleration, fraction, rng):
-        rows, columns = np.zeros(1), _frequencies(width)
-        center = slice(None), _center(width, fraction)
-        if self.dimensions == 2:
-            rows, center = _frequencies(height), (_center(height, fraction), center[1])
-        log_probability = -(rows[:, None] ** 2 + columns**2) / (8 * self.std**2)  # frequencies end at 1, half an axis
-        # The largest of log p + Gumbel noise are a draw without replacement with probabilities p.
-        score = log_probability + rng.gumbel(size=log_probability.shape)
-        score[center] = np.inf
-        count = max(round(score.size / acceleration), np.count_nonzero(np.isinf(score)))
-        mask = np.zeros(score.shape, bool)
-        mask.flat[np.argpartition(-score, count - 1, axis=None)[:count]] = True
-        return mask
-
-
-MASKS = {
-    "random": RandomMask,
-    "equispaced": EquispacedMask,
-    "equispaced_fraction": EquispacedFractionMask,
-    "magic": MagicMask,
-    "magic_fraction": MagicFractionMask,
-    "poisson_disc": PoissonDiscMask,
-    "gaussian": GaussianMask,
-    "benchmark_random": BenchmarkRandomMask,
-    "benchmark_equidistant": BenchmarkEquidistantMask,
-}
 
 
 def seed_from_name(name):
@@ -430,7 +353,7 @@ def _offset(offset, spacing, rng):
     return rng.randint(0, round(spacing)) if offset is None else offset
 
 
-def _center(size, fraction, at_most=None):
+def central_lines(size, fraction, at_most=None):
     """The central `fraction` of an axis as a slice, which holds the zero frequency at ``size // 2``."""
     num_lines = round(size * fraction)
     if num_lines < 1:
@@ -440,26 +363,18 @@ def _center(size, fraction, at_most=None):
     return slice(start, start + num_lines)
 
 
-def _spacing_beside_center(width, num_center, acceleration):
-    """The spacing at which the columns outside the centre bring the total to ``width / acceleration``."""
-    return acceleration * (num_center - width) / (num_center * acceleration - width)
+def centered_disc(height, width, fraction):
+    """The disc around the zero frequency that takes about `fraction` of all samples, (height, width) boolean."""
+    radius = int(np.sqrt(height * width * fraction / np.pi))
+    if radius < 1:
+        raise ValueError(
+            f"`center_fraction` {fraction} gives no sample of {height} x {width}; it takes at least "
+            f"{np.pi / (height * width):.3g}."
+        )
+    rows, columns = np.arange(height)[:, None] - height // 2, np.arange(width) - width // 2
+    return rows**2 + columns**2 < radius**2
 
 
-def _frequencies(size):
-    """(size,) distance from the zero frequency, 1 at the end of the axis."""
-    return (np.arange(size) - size // 2) / (size / 2)
-
-
-def _without_conflicts(darts, spacing):
-    """Those darts that keep `spacing` from all earlier ones.
-
-    Args:
-        darts: (number,) flat indices in the order of their throws.
-        spacing: (height, width) the distance a dart keeps, in samples.
-    """
-    points = np.stack(np.unravel_index(darts, spacing.shape), axis=1)
-    distances = spacing.flat[darts]
-    # Each pair is (earlier, later).
-    earlier, later = np.sort(KDTree(points).query_pairs(distances.max(), output_type="ndarray"), axis=1).T
-    too_close = np.linalg.norm(points[earlier] - points[later], axis=1) < distances[later]
-    return np.delete(darts, later[too_close])
+def spacing_beside_center(size, num_center, acceleration):
+    """The spacing, or acceleration, at which those outside the centre bring the total to ``size / acceleration``."""
+    return acceleration * (num_center - size) / (num_center * acceleration - size)

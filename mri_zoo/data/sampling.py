@@ -5,9 +5,22 @@ import difflib
 
 import numpy as np
 
-from mri_zoo.data.masks import MASKS
+from mri_zoo.data import masks, masks_2d
 from mri_zoo.data.trajectories import TRAJECTORIES
 
+MASKS = {
+    "random": masks.RandomMask,
+    "equispaced": masks.EquispacedMask,
+    "equispaced_fraction": masks.EquispacedFractionMask,
+    "magic": masks.MagicMask,
+    "magic_fraction": masks.MagicFractionMask,
+    "gaussian": masks_2d.GaussianMask,
+    "poisson_disc": masks_2d.PoissonDiscMask,
+    "variable_density_poisson": masks_2d.VariableDensityPoissonMask,
+    "circus": masks_2d.CIRCUSMask,
+    "benchmark_random": masks.BenchmarkRandomMask,
+    "benchmark_equidistant": masks.BenchmarkEquidistantMask,
+}
 SAMPLINGS = {**MASKS, **TRAJECTORIES}
 
 

@@ -11,13 +11,13 @@ Of an `Encoding`, which is samples along a trajectory, it draws two masks of the
 
 import abc
 import dataclasses
-import itertools
 import math
 from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
 
+from mri_zoo.data.c_random import draw_gaussian
 from mri_zoo.data.noncartesian import Encoding
 
 # The ratios from which the authors of JSSL draw.
@@ -146,8 +146,8 @@ class GaussianSplit(Split):
     Args:
         std_scale: the standard deviations are (height - 1) / std_scale and (width - 1) / std_scale. The paper's "3.5
             pixels" are this number in the code of its authors.
-        compatible: draw DIRECT's partition, bit for bit, slowly: from the C library's generator, which DIRECT seeds
-            with the mean of a tuple, so that the slices of a data set share a few dozen streams.
+        compatible: draw DIRECT's partition, bit for bit: from the C library's generator, which DIRECT seeds with the
+            mean of a tuple, so that the slices of a data set share a few dozen streams.
     """
 
     std_scale: float = 3.5
@@ -182,18 +182,8 @@ class GaussianSplit(Split):
             raise ValueError(f"a target of {count} samples exceeds the {candidates.sum()} outside the window.")
         if not isinstance(seed, int | tuple | list):
             raise ValueError(f"`compatible` needs a whole number or a tuple of them as seed, got {seed!r}.")
-        uniform = _c_library_uniform(int(np.mean(seed)))
-        target = np.zeros(candidates.shape, bool)
-        while count:
-            radius, angle = math.sqrt(-2 * math.log(next(uniform))), 2 * math.pi * next(uniform)
-            direction = math.cos(angle), math.sin(angle)
-            steps = [radius * part * (n - 1) / self.std_scale for part, n in zip(direction, target.shape, strict=True)]
-            index = tuple(int(n // 2 + step) for n, step in zip(target.shape, steps, strict=True))
-            inside = all(0 <= i < n for i, n in zip(index, target.shape, strict=True))
-            if inside and candidates[index] and not target[index]:
-                target[index] = True
-                count -= 1
-        return target
+        std = [(n - 1) / self.std_scale for n in candidates.shape]
+        return draw_gaussian(candidates, count, std, int(np.mean(seed)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -243,15 +233,3 @@ def _grid_steps(encoding):
 def _product(mask, ratio):
     """The number of samples times the ratio, in single precision as in DIRECT: its rounding decides on one sample."""
     return np.float32(mask.sum()) * np.float32(ratio)
-
-
-def _c_library_uniform(seed):
-    """The stream of rand() / RAND_MAX in glibc after srand(seed): an additive feedback generator."""
-    state = [seed if seed else 1]
-    for _ in range(30):
-        state.append(16807 * state[-1] % 2147483647)
-    state += state[:3]
-    for i in itertools.count(34):
-        state.append((state[i - 3] + state[i - 31]) % 2**32)
-        if i >= 344:
-            yield (state[i] >> 1) / 2147483647

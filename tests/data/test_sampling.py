@@ -1,14 +1,20 @@
 import json
 import re
+from functools import partial
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from scipy.spatial import KDTree
 
 from mri_zoo.data import masks, sampling
-from mri_zoo.data.masks import MASKS, BenchmarkEquidistantMask, BenchmarkRandomMask, GaussianMask, PoissonDiscMask
+from mri_zoo.data.masks import BenchmarkEquidistantMask, BenchmarkRandomMask
+from mri_zoo.data.masks_2d import CIRCUSMask, GaussianMask, PoissonDiscMask, VariableDensityPoissonMask
+from mri_zoo.data.masks_kt import KtGaussianMask, KtRadialMask, KtUniformMask
+from mri_zoo.data.sampling import MASKS
 
 EXACT = [PoissonDiscMask(4), PoissonDiscMask(12), GaussianMask(4), GaussianMask(8, dimensions=2)]
+KT = [KtGaussianMask, KtRadialMask, KtUniformMask]
 
 
 def center_lines(size, fraction):
@@ -38,7 +44,7 @@ def test_masks_equal_those_of_fastmri(reference):
         np.testing.assert_array_equal(drawn[0], expected[: record["width"]], err_msg=str(record))
 
 
-# Of the recorded mask functions of DIRECT, those that the zoo has.
+# The recorded mask functions of DIRECT, and what they are in the zoo.
 OF_DIRECT = {
     "FastMRIRandom": masks.RandomMask,
     "CartesianRandom": masks.RandomMask,
@@ -46,22 +52,81 @@ OF_DIRECT = {
     "CartesianEquispaced": masks.EquispacedFractionMask,
     "FastMRIMagic": masks.MagicFractionMask,
     "CartesianMagic": masks.MagicFractionMask,
+    "Gaussian1D": GaussianMask,
+    "Gaussian2D": partial(GaussianMask, dimensions=2),
+    "Radial": CIRCUSMask,
+    "Spiral": partial(CIRCUSMask, kind="spiral"),
+    "VariableDensityPoisson": VariableDensityPoissonMask,
+    "KtRadial": KtRadialMask,
+    "KtUniform": KtUniformMask,
+    "KtGaussian1D": KtGaussianMask,
 }
 
 
-def test_masks_equal_those_of_direct(reference):
-    recording = np.load(reference / "pytorch" / "numeric" / "direct_masks.npz")
-    records = json.loads(recording["records"].item())
-    assert len(records) == 72 and {record["func"] for record in records} == set(OF_DIRECT)
-    for record, expected in zip(records, recording["masks"], strict=True):
+def recorded_arrays(bits, shapes):
+    """Boolean arrays of these shapes, packed one after the other."""
+    ends = np.cumsum([np.prod(shape) for shape in shapes])
+    flat = np.split(np.unpackbits(bits)[: ends[-1]].astype(bool), ends[:-1])
+    return [values.reshape(shape) for values, shape in zip(flat, shapes, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def of_direct():
+    """Records of DIRECT's masks, each with its `mask` and, where it was asked for, its `center`."""
+    with np.load(ROOT / "tests" / "reference" / "pytorch" / "numeric" / "direct_masks.npz") as recording:
+        records, centers = json.loads(recording["records"].item()), recording["center_shapes"].tolist()
+        shapes = [(r["frames"] or 1, 1 if r["columns"] else r["size"][0], r["size"][1]) for r in records]
+        drawn, centers = recorded_arrays(recording["masks"], shapes), recorded_arrays(recording["centers"], centers)
+    for record, mask in zip(records, drawn, strict=True):
+        record["mask"] = mask if record["frames"] else mask[0]
+        record["center"] = None if record["center"] is None else centers[record["center"]]
+    assert len(records) == 180
+    return records
+
+
+@pytest.mark.parametrize("function", OF_DIRECT)
+def test_masks_equal_those_of_direct(of_direct, function):
+    records = [record for record in of_direct if record["func"] == function]
+    assert len(records) >= 3
+    for record in records:
         height, width = record["size"]
-        # The functions called Cartesian take a number of lines.
-        fractions = [f / width if f >= 1 else f for f in record["center_fractions"]]
-        mask = OF_DIRECT[record["func"]](record["accelerations"], fractions)
+        fractions = record["center_fractions"]
+        if fractions is not None:  # the functions called Cartesian take a number of lines
+            fractions = [f / width if f >= 1 else f for f in fractions]
+        mask = OF_DIRECT[function](record["accelerations"], fractions, **record["options"])
         seed = record["seed"] if isinstance(record["seed"], int) else masks.seed_from_name(record["seed"])
-        generator = np.random.RandomState(seed)
-        drawn = [mask(height, width, generator)[0] for _ in range(record["frames"])]
-        np.testing.assert_array_equal(drawn, expected[: record["frames"], :width], err_msg=str(record))
+        drawn = mask(height, width, seed, frames=record["frames"])
+        assert drawn.dtype == np.float32
+        np.testing.assert_array_equal(drawn, record["mask"], err_msg=str(record))
+
+
+def test_centres_equal_those_of_direct(of_direct):
+    discs = columns = 0
+    for record in of_direct:
+        if (
+            record["center"] is None
+            or len(record["accelerations"]) > 1
+            or record["func"] in ("KtUniform", "KtGaussian1D")
+        ):
+            continue
+        (height, width), fraction = record["size"], record["center_fractions"][0]
+        if record["columns"]:
+            center = np.zeros((1, width), bool)
+            center[:, masks.central_lines(width, fraction / width if fraction >= 1 else fraction)] = True
+            columns += 1
+        else:
+            center = masks.centered_disc(height, width, fraction)
+            discs += 1
+        np.testing.assert_array_equal(center, record["center"], err_msg=str(record))
+    assert columns == 63 and discs == 66
+
+
+@pytest.mark.parametrize("function", ["KtUniform", "KtGaussian1D"])
+def test_centres_of_kt_columns_equal_those_of_direct(of_direct, function):
+    record = next(record for record in of_direct if record["func"] == function)
+    # Of 36 columns an acceleration of 12 allows the three of the centre and no other.
+    drawn = OF_DIRECT[function](12, record["center_fractions"][0])(*record["size"], seed=0, frames=4)
+    np.testing.assert_array_equal(drawn, np.broadcast_to(record["center"], (4, 1, 36)))
 
 
 def test_padding_equals_fastmri(reference):
@@ -117,8 +182,10 @@ def test_exact_spacing_ignores_the_centre(name):
 @pytest.mark.parametrize("height, width", [(63, 61), (64, 60), (15, 13)])
 def test_centre_is_fully_sampled(name, height, width):
     drawn = sampling.get_sampling(name, 4, 0.13)(height, width, seed=1)
-    rows = center_lines(height, 0.13) if drawn.shape[0] > 1 else slice(None)
-    assert drawn[rows, center_lines(width, 0.13)].all()
+    if drawn.shape[0] == 1:
+        assert drawn[:, center_lines(width, 0.13)].all()
+    else:
+        assert drawn[masks.centered_disc(height, width, 0.13)].all()
     assert drawn[drawn.shape[0] // 2, width // 2] == 1
     assert drawn.mean() < 0.5
 
@@ -126,11 +193,11 @@ def test_centre_is_fully_sampled(name, height, width):
 @pytest.mark.parametrize("name", MASKS)
 def test_seed_fixes_the_mask(name):
     mask = sampling.get_sampling(name, 4, 0.05)
-    first = mask(60, 150, seed=(3, 1))
-    np.testing.assert_array_equal(first, mask(60, 150, seed=(3, 1)))
-    others = [mask(60, 150, seed=(3, 2 + i)) for i in range(8)]
+    first = mask(45, 90, seed=(3, 1))
+    np.testing.assert_array_equal(first, mask(45, 90, seed=(3, 1)))
+    others = [mask(45, 90, seed=(3, 2 + i)) for i in range(8)]
     assert any(not np.array_equal(first, other) for other in others)
-    assert any(not np.array_equal(mask(60, 150), other) for other in others)
+    assert any(not np.array_equal(mask(45, 90), other) for other in others)
 
 
 @pytest.mark.parametrize("name", MASKS)
@@ -138,8 +205,8 @@ def test_seed_fixes_the_mask(name):
 def test_generator_as_seed_advances(name, make):
     mask = sampling.get_sampling(name, 4, 0.05)
     generator, again = make(3), make(3)
-    drawn = [mask(60, 150, generator) for _ in range(12)]
-    np.testing.assert_array_equal(drawn[0], mask(60, 150, again))
+    drawn = [mask(45, 90, generator) for _ in range(8)]
+    np.testing.assert_array_equal(drawn[0], mask(45, 90, again))
     assert any(not np.array_equal(drawn[0], other) for other in drawn[1:])
 
 
@@ -157,12 +224,48 @@ def test_nothing_is_sampled_in_the_padding(name):
     np.testing.assert_array_equal(drawn[:, 4:48], unpadded[:, 4:48])
 
 
+@pytest.mark.parametrize("name", MASKS)
+def test_frames_are_draws_one_after_the_other(name):
+    mask = sampling.get_sampling(name, 4, 0.05)
+    frames, generator = mask(60, 41, np.random.RandomState(3), frames=3), np.random.RandomState(3)
+    np.testing.assert_array_equal(frames, [mask(60, 41, generator) for _ in range(3)])
+
+
+@pytest.mark.parametrize("make", [*MASKS.values(), *KT])
+def test_frames_share_one_acceleration(make):
+    for seed in range(3):
+        found = [sampling.effective_acceleration(mask) for mask in make([2, 8])(41, 64, seed, frames=3)]
+        assert max(found) < 4 or min(found) > 4, found
+
+
+@pytest.mark.parametrize("make", KT)
+@pytest.mark.parametrize("frames, height, width", [(7, 21, 35), (6, 20, 35), (5, 15, 36), (1, 20, 16)])
+def test_kt_masks_sample_the_centre_in_all_frames(make, frames, height, width):
+    drawn = make(4, 0.1)(height, width, seed=(1, 2), frames=frames)
+    assert drawn.shape == (frames, height if make is KtRadialMask else 1, width)
+    assert drawn[:, drawn.shape[1] // 2, width // 2].all()
+    np.testing.assert_array_equal(drawn, make(4, 0.1)(height, width, seed=(1, 2), frames=frames))
+    assert make(1)(height, width, frames=2).all()
+    padded = make(4, 0.1)(height, width, seed=(1, 2), frames=frames, padding=(3, width - 2))
+    np.testing.assert_array_equal(padded[..., 3:-2], drawn[..., 3:-2])
+    assert not padded[..., :3].any() and not padded[..., -2:].any()
+    if frames > 1:
+        assert not np.array_equal(drawn[0], drawn[1])
+
+
+def test_kt_columns_meet_the_acceleration():
+    for make in (KtUniformMask, KtGaussianMask):
+        drawn = make(4)(1, 320, seed=0, frames=12)
+        assert sampling.effective_acceleration(drawn) == pytest.approx(4, rel=0.1)
+        assert np.mean(drawn.max(axis=0)) > 0.8  # other columns in other frames
+
+
 def test_poisson_disc_keeps_a_distance_that_grows_outwards():
     mask = PoissonDiscMask(10, slope=2.0)
     drawn = mask(200, 161, seed=2)
     rows, columns = drawn.nonzero()
     relative = 1 + 2.0 * np.hypot(rows / 100 - 1, (columns - 80) / 80.5)
-    outside = relative > 1.2  # beyond the fully sampled block
+    outside = relative > 1.3  # beyond the fully sampled disc
     points = np.stack([rows, columns], axis=1)[outside]
     nearest = KDTree(points).query(points, k=2)[0][:, 1]
     shuffled = np.random.default_rng(0).permutation(drawn.ravel()).reshape(drawn.shape)
@@ -174,22 +277,31 @@ def test_poisson_disc_keeps_a_distance_that_grows_outwards():
 
 @pytest.mark.parametrize("slope", [0.0, 2.0])
 def test_poisson_disc_density_follows_the_inverse_square_of_the_distance(slope):
-    drawn = PoissonDiscMask(12, 0.02, slope=slope)(301, 251, seed=0)
+    drawn = PoissonDiscMask(12, 0.001, slope=slope)(301, 251, seed=0)
     frequency = np.hypot(*np.meshgrid(np.linspace(-1, 1, 301), np.linspace(-1, 1, 251), indexing="ij"))
     inner, outer = drawn[(frequency > 0.55) & (frequency < 0.65)], drawn[(frequency > 0.95) & (frequency < 1.05)]
     expected = ((1 + slope * 1.0) / (1 + slope * 0.6)) ** 2
     assert inner.mean() / outer.mean() == pytest.approx(expected, rel=0.15)  # distances on a grid are coarse
 
 
-@pytest.mark.parametrize("dimensions", [1, 2])
-def test_gaussian_falls_off_from_the_centre(dimensions):
-    mask = GaussianMask(8, 0.01, dimensions=dimensions, std=0.2)
-    density = np.mean([mask(101, 121, seed).mean(axis=0) for seed in range(200)], axis=0)
-    positions = np.arange(121) - 60
-    spread = np.sqrt(np.average(positions**2, weights=density))
-    # A Gaussian of std 0.2 * 121 cut off at 60 has 21.8; drawing without replacement spreads it.
-    assert 21 < spread < 27
-    assert density[50:71].mean() > 4 * density[:10].mean()
+@pytest.mark.parametrize("height, width", [(95, 128), (160, 93)])
+def test_variable_density_poisson_meets_the_acceleration(height, width):
+    mask = VariableDensityPoissonMask(6, tolerance=0.1, crop_corner=True)
+    drawn = mask(height, width, seed=5)
+    assert sampling.effective_acceleration(drawn) == pytest.approx(6, abs=0.1)
+    corner = np.hypot(*np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")) > 1.03
+    assert not drawn[corner].any() and corner.any()
+    assert VariableDensityPoissonMask(6)(height, width, seed=5)[corner].any()
+
+
+@pytest.mark.parametrize("kind", ["radial", "spiral"])
+def test_circus_takes_as_many_samples_of_each_square(kind):
+    drawn = CIRCUSMask(5, kind=kind)(81, 81, seed=2)[1:, 1:]  # the squares around the centre, all of an even side
+    distance = np.abs(np.arange(80) - 39.5)
+    square = np.maximum(distance[:, None], distance)
+    counts = [drawn[square == distance[start]].sum() for start in range(40)]
+    expected = 81 * 81 // (5 * 40)
+    assert counts[-1] == 4 and all(0.8 * expected < count <= expected for count in counts[:30])
 
 
 def test_draws_one_of_several_accelerations():
@@ -233,16 +345,18 @@ def test_refuses_bad_arguments(name):
         make(0.5)
     with pytest.raises(ValueError, match="`acceleration` must be >= 1, got nan"):
         make(float("nan"))
-    for fraction in (0, -0.1, 1.5):
+    for fraction in (-0.1, 1.5) if name == "circus" else (0, -0.1, 1.5):
         with pytest.raises(ValueError, match=r"`center_fraction` must be in \(0, 1\], got"):
             make(4, fraction)
     with pytest.raises(ValueError, match="same number of values.*got 2 and 1"):
         make([4, 8], 0.08)
-    with pytest.raises(ValueError, match="gives no line of 11"):
-        make(8, 0.04)(15, 11, seed=0)
+    with pytest.raises(ValueError, match="0.01 gives no (line of 11|sample of 15 x 11)"):
+        make(8, 0.01)(15, 11, seed=0)
     for height, width in ((0, 16), (16, 0), (16, -3)):
         with pytest.raises(ValueError, match="at least 1"):
             make(4)(height, width)
+    with pytest.raises(ValueError, match="`frames` must be >= 1, got 0"):
+        make(4)(16, 16, frames=0)
 
 
 @pytest.mark.parametrize(
@@ -257,8 +371,22 @@ def test_refuses_bad_arguments(name):
         (lambda: masks.EquispacedMask(4, offset=-1), "`offset` must be >= 0, got -1"),
         (lambda: BenchmarkEquidistantMask(4, kind="true"), '"real" or "fake", got \'true\''),
         (lambda: GaussianMask(4, dimensions=3), "`dimensions` must be 1 or 2, got 3"),
-        (lambda: GaussianMask(4, std=0), "`std` must be > 0, got 0"),
+        (lambda: CIRCUSMask(4, 0.3), "alone samples more"),
+        (lambda: CIRCUSMask(4, kind="cross"), '"radial" or "spiral", got \'cross\''),
+        (lambda: CIRCUSMask(40)(7, 9), "`acceleration` 40 leaves no sample on the squares of 7 x 9"),
         (lambda: PoissonDiscMask(4, slope=-1), "`slope` must be >= 0, got -1"),
+        (lambda: VariableDensityPoissonMask(4, max_attempts=0), "`max_attempts` must be >= 1, got 0"),
+        (lambda: VariableDensityPoissonMask(4, tolerance=0), "`tolerance` must be > 0, got 0"),
+        (lambda: VariableDensityPoissonMask(4, slopes=(2, 1)), r"`slopes` must be two .*, got \(2, 1\)"),
+        (
+            lambda: VariableDensityPoissonMask(4, slopes=(0, 0.1))(40, 30, 0),
+            "no variable-density Poisson mask of 40 x 30 .*`acceleration` 4",
+        ),
+        (lambda: KtGaussianMask(4, alpha=1), r"`alpha` must be in \[0, 1\), got 1"),
+        (lambda: KtGaussianMask(4, std_scale=0), "`std_scale` must be > 0, got 0"),
+        (lambda: KtUniformMask(4)(16, 16), "KtUniformMask draws all frames together.*`frames`"),
+        (lambda: KtUniformMask(4, 0.01)(16, 16, frames=2), "0.01 gives no line of 16"),
+        (lambda: KtRadialMask(4, 0.01)(16, 16, frames=2), "0.01 gives no sample of 16 x 16"),
     ],
 )
 def test_refuses_bad_arguments_of_one_mask(make, match):
@@ -267,7 +395,6 @@ def test_refuses_bad_arguments_of_one_mask(make, match):
 
 
 def test_large_centre_is_right_where_it_may_be():
-    GaussianMask(4, 0.3, dimensions=2)  # 9 % of the samples
     assert masks.EquispacedMask(8, 0.3, offset=0)(1, 80)[0, center_lines(80, 0.3)].all()
     drawn = masks.MagicFractionMask(8, 0.3)(1, 80, seed=0)
     np.testing.assert_array_equal(np.flatnonzero(drawn[0]), np.arange(35, 45))  # cut to a centre of 80 / 8
