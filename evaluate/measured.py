@@ -6,6 +6,7 @@ Example: python evaluate/measured.py spiral.h5 --model ncpdnet-brain-demo-radial
 
 import argparse
 
+from mri_zoo.data import DataError
 from mri_zoo.evaluation.measured import evaluate_measured
 from mri_zoo.evaluation.report import write_figures
 from mri_zoo.evaluation.tables import markdown_report
@@ -17,6 +18,9 @@ parser.add_argument("--every", type=int, default=2, help="take every n-th shot (
 parser.add_argument("-o", "--output", required=True, help="folder for table.md, volumes.csv and figure-1.png")
 arguments = parser.parse_args()
 
-result = evaluate_measured(arguments.scan, arguments.output, arguments.model, arguments.every)
+try:
+    result = evaluate_measured(arguments.scan, arguments.output, arguments.model, arguments.every)
+except (DataError, ValueError, OSError) as error:
+    parser.error(str(error))
 write_figures(arguments.output, result)
 print(markdown_report(result))

@@ -10,11 +10,11 @@ import numpy as np
 from keras import ops
 
 from mri_zoo.data.fourier import center_crop, ifft2c
-from mri_zoo.data.trajectories import check_reach
 from mri_zoo.data.volume import DataError
 from mri_zoo.physics.density import pipe_density
 from mri_zoo.physics.nufft import (
     check_density,
+    check_reach,
     check_trajectory,
     host_implementation,
     normal_kernel,

@@ -14,9 +14,9 @@ import h5py
 import numpy as np
 
 from mri_zoo.data.hdf5 import DatasetSlices, hdf5_dataset, hdf5_error, open_hdf5, text_attribute
-from mri_zoo.data.trajectories import as_trajectory, check_reach
+from mri_zoo.data.trajectories import as_trajectory
 from mri_zoo.data.volume import DataError, Volume, VolumeInfo, check_finite, checked_slices
-from mri_zoo.physics.nufft import check_density
+from mri_zoo.physics.nufft import check_density, check_reach
 
 # Readouts that are no image data: noise, calibration alone, navigators, phase correction, feedback, dummies.
 _NO_IMAGE = sum(1 << (flag - 1) for flag in (19, 20, 23, 24, 26, 27, 28, 29))
@@ -361,6 +361,12 @@ def _in_radians(what, samples, units, size):
             )
         trajectory = as_trajectory(samples[..., ::-1], units, size)
         check_reach(trajectory, size, units)
+        pixels, number = math.prod(size), math.prod(samples.shape[:-1])
+        if number > 50 * pixels:
+            raise ValueError(
+                f"{number} samples do not fit an image of {' x '.join(map(str, size))} pixels. Are the units {units} "
+                "right? Then the image must have more."
+            )
     return trajectory
 
 

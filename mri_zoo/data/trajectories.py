@@ -161,25 +161,6 @@ def as_trajectory(samples, units="cycles/pixel", image_size=None, wrap=False):
     return _wrapped(radians)
 
 
-def check_reach(trajectory, size, units="radians/pixel"):
-    """Refuse an image size that a trajectory cannot mean, since it stays near the centre of that image's k-space.
-
-    Args:
-        trajectory: (..., dimension) radians per pixel.
-        size: of the image.
-        units: in which the trajectory came.
-
-    Raises:
-        ValueError: if the trajectory stays within a quarter of the way to the edge.
-    """
-    reached = np.abs(trajectory).max() / np.pi
-    if reached < 0.25:
-        raise ValueError(
-            f"The trajectory reaches only {reached:.3g} of the way to the edge of k-space for an image of "
-            f"{' x '.join(map(str, size))} pixels. Are the units {units} right? Then the image must have fewer."
-        )
-
-
 @dataclasses.dataclass(frozen=True)
 class SamplingTrajectory(abc.ABC):
     """What all trajectories share as a sampling: acceleration, size, the predecessor's rules.

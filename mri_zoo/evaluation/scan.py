@@ -64,7 +64,8 @@ def reconstruct_file(preset, path, output, sampling=None, images=None, num_coils
         source = CenteredEcho(source) if center_echo else source
         info = source.info
         # Magnitude images are not read only to find that their Fourier transform has no gaps.
-        sampled, done = None if isinstance(scan, MagnitudeFile) else _sampling(source), "as measured"
+        sampled = None if isinstance(scan, MagnitudeFile) else _sampling(source)
+        done = "as measured" if sampling is None else "as measured, not with the sampling asked for"
         with _naming(path):
             if sampled is None:
                 chosen = sampling or preset.sampling

@@ -2,6 +2,7 @@
 
 import h5py
 import keras
+import numpy as np
 from keras import ops
 
 from mri_zoo.layers.nested import deserialized, serialized
@@ -56,19 +57,19 @@ class ReconstructionModel(keras.Model):
         self.build()
 
     def fit(self, x=None, *args, **kwargs):
-        """Keras's `fit`; arrays are checked first, as a graph does not know their values."""
-        self._check(x)
-        return super().fit(x, *args, **kwargs)
+        """Keras's `fit`; arrays are checked first, as a graph does not know their values.
+
+        What all slices share, with a leading extent of 1, is repeated, as Keras takes as many of each key.
+        """
+        return super().fit(self._repeated(x), *args, **kwargs)
 
     def evaluate(self, x=None, *args, **kwargs):
         """Keras's `evaluate`, see `fit`."""
-        self._check(x)
-        return super().evaluate(x, *args, **kwargs)
+        return super().evaluate(self._repeated(x), *args, **kwargs)
 
     def predict(self, x, *args, **kwargs):
         """Keras's `predict`, see `fit`."""
-        self._check(x)
-        return super().predict(x, *args, **kwargs)
+        return super().predict(self._repeated(x), *args, **kwargs)
 
     def predict_on_batch(self, x):
         """Keras's `predict_on_batch`, see `fit`."""
@@ -77,7 +78,17 @@ class ReconstructionModel(keras.Model):
 
     def _check(self, x):
         if isinstance(x, dict):
+            for key in ("kspace", "sensitivity_maps"):
+                if isinstance(x.get(key), np.ndarray) and x[key].dtype != np.complex64:
+                    raise ValueError(f"`{key}` must be complex64, got {x[key].dtype}.")
             self.physics.check(x)
+
+    def _repeated(self, x):
+        self._check(x)
+        if not isinstance(x, dict) or not all(isinstance(value, np.ndarray) for value in x.values()):
+            return x
+        number = max(map(len, x.values()))
+        return {key: np.repeat(value, number, axis=0) if len(value) == 1 else value for key, value in x.items()}
 
     def steps(self, batch):
         """The images that a training may judge, a list that ends with the one of `call`: here, that one alone.

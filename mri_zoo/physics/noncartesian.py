@@ -10,6 +10,7 @@ from mri_zoo.physics.complex import scale
 from mri_zoo.physics.nufft import (
     IMPLEMENTATIONS,
     check_density,
+    check_reach,
     check_trajectory,
     normal_kernel,
     nufft,
@@ -115,11 +116,12 @@ class NonCartesian(Acquisition):
             raise ValueError(f"The numbers of samples differ: {counts}.")
         if (values := _values(trajectory)) is not None:
             check_trajectory(values, self.dimensions)
+            if isinstance(trajectory, np.ndarray):  # a backend may try a model on tensors of ones
+                check_reach(values, self.size(batch))
         if "density" in batch and (density := _values(batch["density"])) is not None:
             check_density(density)
         if (kspace := _values(batch["kspace"])) is not None and not np.all(np.isfinite(kspace)):
             raise ValueError("`kspace` holds NaN or infinite values.")
-        # Of NumPy arrays alone: a backend may try a model on tensors of ones.
         if isinstance(trajectory, np.ndarray) and shapes["kspace"][1] != 1 and "sensitivity_maps" not in batch:
             counted = ops.convert_to_numpy(self._is_central(trajectory))
             if "density" in batch:

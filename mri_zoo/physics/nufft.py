@@ -178,6 +178,25 @@ def check_trajectory(trajectory, dimensions):
         )
 
 
+def check_reach(trajectory, size, units="radians/pixel"):
+    """Refuse an image size that a trajectory cannot mean, since it stays near the centre of that image's k-space.
+
+    Args:
+        trajectory: (..., dimension) radians per pixel.
+        size: of the image.
+        units: in which the trajectory came.
+
+    Raises:
+        ValueError: if the trajectory stays within a quarter of the way to the edge.
+    """
+    reached = np.abs(trajectory).max() / np.pi
+    if reached < 0.25:
+        raise ValueError(
+            f"The trajectory reaches only {reached:.3g} of the way to the edge of k-space for an image of "
+            f"{' x '.join(map(str, size))} pixels. Are the units {units} right? Then the image must have fewer."
+        )
+
+
 def check_density(density):
     """Refuse density compensation that cannot be: for NumPy arrays.
 
@@ -337,6 +356,8 @@ def _finufft_type_1(samples, trajectory, shape):
 
 def _run_finufft(kind, sign, inputs, trajectory, shape):
     """All vectors of a trajectory in one call, which uses every core of the host."""
+    if not np.isfinite(trajectory).all():  # FINUFFT would write outside of its memory
+        raise ValueError("The trajectory holds NaN or infinite values.")
     output = np.empty(shape, "complex64")
     transform = getattr(_library("finufft"), f"nufft{trajectory.shape[-1]}d{kind}")
     for vectors, points, out in zip(inputs, trajectory, output, strict=True):

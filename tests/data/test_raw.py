@@ -237,6 +237,9 @@ def test_bad_bart_pairs_are_refused(tmp_path):
         BARTFile(write_bart(tmp_path, ones, good[..., :2], "bad"))
     with pytest.raises(DataError, match=r"grid.cfl: has dimensions \(5, 4\); expected \(1, sample, shot, coil\)"):
         BARTFile(write_cfl(tmp_path / "grid.cfl", np.ones((5, 4))), tmp_path / "scan_traj.cfl")
+    many = np.pad(cycles(radial(30, 40)), [(0, 0), (0, 0), (0, 1)])
+    with pytest.raises(DataError, match="1200 samples do not fit an image of 2 x 2 pixels. Are the units cycles/FOV"):
+        BARTFile(write_bart(tmp_path, np.ones((3, 30, 40), "complex64"), many, "pixels"))
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(DataError, match="scan.cfl: has 2152 bytes; expected 2160"):
         BARTFile(path)

@@ -5,6 +5,7 @@ from helpers import PaddedNonCartesian, acquire_noncartesian, recorded_noncartes
 
 from mri_zoo import import_checkpoint
 from mri_zoo.models import NCPDNet, PDNet
+from mri_zoo.physics import nufft
 from mri_zoo.physics.noncartesian import NonCartesian
 
 BENCHMARK = "fastmri-reproducible-benchmark"
@@ -62,6 +63,22 @@ def test_slices_may_share_a_trajectory(rng):
     batch, _ = acquire_noncartesian(rng, coils=2)
     shared = {key: value[:1] if key in ("trajectory", "density") else value for key, value in batch.items()}
     assert relative_error(model(shared), model(batch)) < 1e-5
+    np.testing.assert_array_equal(model.predict(shared, verbose=0), model.predict(batch, verbose=0))
+    with pytest.raises(ValueError, match="`kspace` must be complex64, got complex128"):
+        model.predict({**batch, "kspace": batch["kspace"].astype("complex128")})
+
+
+@pytest.mark.parametrize("num_iterations", [2, 4])
+def test_no_iteration_grids(rng, monkeypatch, num_iterations):
+    calls, run = [], nufft._run_finufft
+    monkeypatch.setattr(nufft, "_run_finufft", lambda kind, *arguments: calls.append(kind) or run(kind, *arguments))
+    model = NCPDNet(num_iterations, 2, 4, physics=NonCartesian((15, 13), implementation="finufft"))
+    batch, target = acquire_noncartesian(rng)
+    model.predict_on_batch(batch)
+    assert calls == [1, 1]  # the adjoint of the measurement, and the kernel
+    model.compile("adam", "mae")
+    model.train_on_batch(batch, np.abs(target))
+    assert calls == [1, 1] * 2
 
 
 def test_normalized_network_sees_neither_the_scale_nor_the_density(rng):

@@ -152,6 +152,11 @@ def test_size_comes_from_maps_then_kernel_then_argument(rng):
         ({"density": np.ones((1, 91), "float32")}, ValueError, "91 in `density`"),
         ({"trajectory": np.full((2, 90, 2), 4, "float32")}, ValueError, "radians per pixel"),
         ({"trajectory": np.full((2, 90, 2), np.nan, "float32")}, ValueError, "trajectory holds NaN"),
+        (
+            {"trajectory": np.full((2, 90, 2), 0.5, "float32")},
+            ValueError,
+            "reaches only 0.159 .* image of 8 x 9 pixels",
+        ),
         ({"density": np.zeros((2, 90), "float32")}, ValueError, "zero everywhere"),
         ({"density": np.full((2, 90), np.nan, "float32")}, ValueError, "density compensation holds NaN"),
         ({"kspace": np.full((2, 1, 90), np.nan, "complex64")}, ValueError, "`kspace` holds NaN"),

@@ -258,6 +258,12 @@ def test_values_of_trajectories_in_numpy_are_checked(rng, value, message):
         nufft_adjoint(random_complex(rng, (1, 1, 9)), w, (6, 5))
 
 
+def test_a_tensor_of_nan_does_not_reach_the_library(rng):
+    w = tf.fill((1, 9, 2), np.float32(np.nan))
+    with pytest.raises(ValueError, match="The trajectory holds NaN"):
+        nufft_adjoint(random_complex(rng, (1, 1, 9)), w, (6, 5), "finufft")
+
+
 def test_tracing_warns_of_nothing(rng, caplog):
     x, w = random_complex(rng, (1, 1, 6, 5)), draw(rng, (6, 5))
     logger = tf.get_logger()

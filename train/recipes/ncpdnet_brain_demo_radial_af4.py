@@ -24,7 +24,7 @@ recipe = {
         "summary": "NC-PDNet for brains with 8 coils, radial trajectories at acceleration 4",
         "limits": SHORT_TRAINING
         + "Trained along spokes on smooth phases: a phantom that was measured along spirals, with a phase that turns "
-        "faster than any simulated one, is nearer to the reference by CG-SENSE (`evaluate/measured.py`). "
-        + CARD["limits"],
+        "faster than any simulated one, is nearer to the reference by CG-SENSE, and by the compensated adjoint too "
+        "(`evaluate/measured.py`). " + CARD["limits"],
     },
 }
