@@ -52,7 +52,9 @@ SamplingName = Annotated[
 Acceleration = Annotated[
     float | None, typer.Option(help="How many times fewer samples; the model's own by default, or 4.")
 ]
-CenterFraction = Annotated[float | None, typer.Option(help="Fully sampled centre; 0.32 / acceleration by default.")]
+CenterFraction = Annotated[
+    float | None, typer.Option(help="Fully sampled centre; the model's own by default, or 0.32 / acceleration.")
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="key=value: replace an entry of the recipe, e.g. epochs=1. Repeatable."),
@@ -282,37 +284,48 @@ def _presets(names):
 
 
 def _chosen_sampling(presets, name, acceleration, center_fraction):
-    """The sampling that the options ask for, or None where they ask for nothing; trajectories keep the model's size."""
+    """The sampling that the options ask for, or None where they ask for nothing.
+
+    Of the first model's own the options alone are changed; another trajectory keeps its image size.
+    """
+    from mri_zoo.data.masks import SamplingMask
     from mri_zoo.data.sampling import TRAJECTORIES, get_sampling, sampling_to_config
 
     if name is None and acceleration is None and center_fraction is None:
         return None
-    kinds = {getattr(preset.sampling, "dimensions", 0) for preset in presets if preset.sampling is not None}
+    kinds = {_trajectory_dimensions(preset.sampling) for preset in presets if preset.sampling is not None}
     if name is None and len(kinds) > 1:
         raise ValueError(
-            "The models were trained with masks and trajectories, or with those of 2 and 3 dimensions: no acceleration "
-            "fits them all. Leave it out, and each keeps its own sampling, or evaluate them apart."
+            "The models were trained with masks and trajectories, or with trajectories of 2 and 3 dimensions: no "
+            "acceleration fits them all. Leave it out, and each keeps its own sampling, or evaluate them apart."
         )
-    own = next((sampling_to_config(preset.sampling) for preset in presets if preset.sampling is not None), {})
-    name = name or own.get("name", "random")
-    acceleration = own.get("acceleration", 4) if acceleration is None else acceleration
-    options = {} if center_fraction is None else {"center_fraction": center_fraction}
-    if name == own.get("name") and name in TRAJECTORIES:
-        return get_sampling(**{**own, **options, "acceleration": acceleration})
+    sampling = next((preset.sampling for preset in presets if preset.sampling is not None), None)
+    own = {} if sampling is None else sampling_to_config(sampling)
+    given = {"acceleration": acceleration, "center_fraction": center_fraction}
+    options = {key: value for key, value in given.items() if value is not None}
+    if sampling is not None and name in (None, own["name"]):
+        return sampling.changed(**options) if isinstance(sampling, SamplingMask) else get_sampling(**own | options)
+    name = name or "random"
     if name in TRAJECTORIES and len(own.get("image_size") or ()) == TRAJECTORIES[name].dimensions:
         options["image_size"] = own["image_size"]
-    return get_sampling(name, acceleration, **options)
+    return get_sampling(name, **{"acceleration": own.get("acceleration", 4)} | options)
 
 
 def _fitting_sampling(presets, *options):
     """That of `_chosen_sampling`, refused before the work where a model cannot take it."""
-    from mri_zoo.data.trajectories import SamplingTrajectory
     from mri_zoo.evaluation.reconstruction import fitting_model
 
     chosen = _chosen_sampling(presets, *options)
     for preset in presets if chosen is not None else ():
-        fitting_model(preset, chosen.dimensions if isinstance(chosen, SamplingTrajectory) else 0)
+        fitting_model(preset, _trajectory_dimensions(chosen))
     return chosen
+
+
+def _trajectory_dimensions(sampling):
+    """0 of masks, also of those with two dimensions."""
+    from mri_zoo.data.trajectories import SamplingTrajectory
+
+    return sampling.dimensions if isinstance(sampling, SamplingTrajectory) else 0
 
 
 def _finish(results, output):

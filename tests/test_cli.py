@@ -11,7 +11,17 @@ from zoo import LEARNED, create
 
 from mri_zoo import cli
 from mri_zoo.cli import _chosen_sampling
-from mri_zoo.data import PercentileScaling, RadialTrajectory, RandomMask, SpiralTrajectory
+from mri_zoo.data import (
+    CIRCUSMask,
+    EquispacedMask,
+    GaussianMask,
+    PercentileScaling,
+    PoissonDiscMask,
+    Radial3DTrajectory,
+    RadialTrajectory,
+    RandomMask,
+    SpiralTrajectory,
+)
 from mri_zoo.data.fourier import fft2c, ifft2c, root_sum_of_squares
 from mri_zoo.data.noncartesian import make_encoding
 from mri_zoo.data.trajectories import radial
@@ -184,6 +194,30 @@ def test_one_acceleration_for_masks_and_trajectories_is_refused():
     assert _chosen_sampling(presets, None, None, None) is None
     assert _chosen_sampling(presets, "spiral", 8, None) == SpiralTrajectory(8)
     assert _chosen_sampling(presets[::2], None, 8, None) == RadialTrajectory(8)
+    for sampling in (GaussianMask(4, dimensions=2), Radial3DTrajectory(4)):
+        with pytest.raises(ValueError, match="trained with masks and trajectories"):
+            _chosen_sampling([SimpleNamespace(sampling=sampling), presets[2]], None, 8, None)
+
+
+def test_masks_of_columns_and_of_samples_share_an_acceleration():
+    presets = [SimpleNamespace(sampling=sampling) for sampling in (RandomMask(4), PoissonDiscMask(4))]
+    assert _chosen_sampling(presets, None, 8, None) == RandomMask(8)
+
+
+@pytest.mark.parametrize(
+    "own, options, expected",
+    [
+        (GaussianMask(4, dimensions=2), (None, 8, None), GaussianMask(8, dimensions=2)),
+        (CIRCUSMask(4, kind="spiral"), (None, 8, None), CIRCUSMask(8, kind="spiral")),
+        (EquispacedMask(4, offset=1), ("equispaced", 8, None), EquispacedMask(8, offset=1)),
+        (EquispacedMask(4, offset=1), (None, None, 0.1), EquispacedMask(4, 0.1, offset=1)),
+        (EquispacedMask(4, offset=1), ("random", None, 0.1), RandomMask(4, 0.1)),
+        (RandomMask(4, 0.06), (None, 8, None), RandomMask(8, 0.06)),
+        (RadialTrajectory(4, angles="uniform"), (None, 8, None), RadialTrajectory(8, angles="uniform")),
+    ],
+)
+def test_options_change_only_what_they_say_of_the_own_sampling(own, options, expected):
+    assert _chosen_sampling([SimpleNamespace(sampling=own)], *options) == expected
 
 
 def test_evaluate_simulates_coils_of_magnitude_volumes(run, tmp_path):

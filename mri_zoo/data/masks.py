@@ -53,7 +53,7 @@ class SamplingMask(abc.ABC):
             if not acceleration >= 1:
                 raise ValueError(f"`acceleration` must be >= 1, got {acceleration}.")
         if self.center_fraction is None:
-            fractions = tuple(self._default_center_fraction(acceleration) for acceleration in accelerations)
+            fractions = self._default_center_fractions(accelerations)
         else:
             fractions = _as_tuple(self.center_fraction)
         for fraction in fractions:
@@ -108,6 +108,38 @@ class SamplingMask(abc.ABC):
             mask[..., last:] = False
         return (mask if frames else mask[0]).astype(np.float32)
 
+    def changed(self, **arguments):
+        """A mask with some arguments changed, for example ``acceleration=8``.
+
+        A centre fraction that is the default one becomes that of the new arguments. Another one is kept; of several,
+        each stays with its acceleration.
+
+        Args:
+            **arguments: of the class.
+
+        Raises:
+            ValueError: as the class does, or if no centre fraction belongs to a new acceleration.
+        """
+        if "center_fraction" not in arguments:
+            wanted = arguments.get("acceleration", self.acceleration)
+            arguments["center_fraction"] = self._center_fraction_at(wanted)
+        return dataclasses.replace(self, **arguments)
+
+    def _center_fraction_at(self, wanted):
+        """That of this mask at other accelerations, or None for the default one."""
+        accelerations, fractions = _as_tuple(self.acceleration), _as_tuple(self.center_fraction)
+        if fractions == self._default_center_fractions(accelerations):
+            return None
+        if self.any_combination:
+            return fractions
+        own, same = dict(zip(accelerations, fractions, strict=True)), len(set(fractions)) == 1
+        found = [own.get(acceleration, fractions[0] if same else None) for acceleration in _as_tuple(wanted)]
+        if None in found:
+            raise ValueError(
+                f"`center_fraction` {fractions} belongs to `acceleration` {accelerations}: give one for {wanted}."
+            )
+        return found
+
     def _choose(self, rng):
         accelerations, fractions = _as_tuple(self.acceleration), _as_tuple(self.center_fraction)
         if self.any_combination:
@@ -120,6 +152,9 @@ class SamplingMask(abc.ABC):
         if isinstance(seed, np.random.RandomState):
             return seed
         return np.random.RandomState(seed.bit_generator if isinstance(seed, np.random.Generator) else seed)
+
+    def _default_center_fractions(self, accelerations):
+        return tuple(self._default_center_fraction(acceleration) for acceleration in accelerations)
 
     def _default_center_fraction(self, acceleration):
         return (0.32 if self.dimensions == 1 else 0.08) / acceleration

@@ -175,7 +175,9 @@ def _replaced(container, keys, value, path):
         names = [field.name for field in dataclasses.fields(container)]
         if key not in names:
             raise ValueError(_unknown(key, names, path))
-        return type(container)(**{**_given(container), key: value})
+        if isinstance(container, SamplingMask):
+            return container.changed(**{key: value})
+        return dataclasses.replace(container, **{key: value})
     if not isinstance(container, dict):
         raise ValueError(f"--set cannot reach `{key}` inside a {type(container).__name__}.")
     if rest:
@@ -185,17 +187,6 @@ def _replaced(container, keys, value, path):
     elif set(REQUIRED) <= set(container) and key not in container:
         raise ValueError(_unknown(key, container, path))
     return {**container, key: value}
-
-
-def _given(sampling):
-    """Its fields without those that follow from the acceleration."""
-    fields = {field.name: getattr(sampling, field.name) for field in dataclasses.fields(sampling)}
-    if (
-        "center_fraction" in fields
-        and fields["center_fraction"] == type(sampling)(fields["acceleration"]).center_fraction
-    ):
-        del fields["center_fraction"]
-    return fields
 
 
 def _literal(text):

@@ -330,6 +330,35 @@ def test_default_centre_fractions():
     assert BenchmarkRandomMask(3).center_fraction == 0.1
 
 
+@pytest.mark.parametrize(
+    "mask, arguments, expected",
+    [
+        (GaussianMask(4, dimensions=2), {"acceleration": 8}, GaussianMask(8, 0.01, dimensions=2)),
+        (GaussianMask(4, 0.08, dimensions=2), {"acceleration": 8}, GaussianMask(8, 0.08, dimensions=2)),
+        (GaussianMask(4), {"dimensions": 2}, GaussianMask(4, 0.02, dimensions=2)),
+        (CIRCUSMask(4, kind="spiral"), {"acceleration": 7}, CIRCUSMask(7, 0, kind="spiral")),
+        (masks.EquispacedMask(4, offset=1), {"acceleration": 5}, masks.EquispacedMask(5, 0.064, offset=1)),
+        (masks.RandomMask(4), {"center_fraction": 0.1}, masks.RandomMask(4, 0.1)),
+        (masks.RandomMask([4, 8]), {"acceleration": 5}, masks.RandomMask(5, 0.064)),
+        (masks.RandomMask([4, 8], [0.1, 0.05]), {"acceleration": 8}, masks.RandomMask(8, 0.05)),
+        (PoissonDiscMask([5, 10], [0.03, 0.03]), {"acceleration": 7}, PoissonDiscMask(7, 0.03)),
+        (BenchmarkRandomMask(40, 0.02), {"acceleration": 4}, BenchmarkRandomMask(4, 0.02)),
+        (
+            masks.RandomMask([4, 8], 0.06, any_combination=True),
+            {"acceleration": 5},
+            masks.RandomMask(5, 0.06, any_combination=True),
+        ),
+    ],
+)
+def test_changed_masks_keep_their_other_arguments(mask, arguments, expected):
+    assert mask.changed(**arguments) == expected
+
+
+def test_changed_masks_need_a_centre():
+    with pytest.raises(ValueError, match=r"\(0.1, 0.05\) belongs to `acceleration` \(4, 8\): give one for 6"):
+        masks.RandomMask([4, 8], [0.1, 0.05]).changed(acceleration=6)
+
+
 def test_effective_acceleration():
     assert sampling.effective_acceleration(np.array([[0, 1, 0, 0, 1]], np.float32)) == 2.5
     with pytest.raises(ValueError, match="samples nothing"):

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
-from mri_zoo.data import DataError, GaussianSplit, PreparedBatches
+from mri_zoo.data import DataError, GaussianMask, GaussianSplit, PreparedBatches
 from mri_zoo.presets import load_preset
 from mri_zoo.training.recipes import load_recipe, make_optimizer
 from mri_zoo.training.supervised import _best_epoch, _Pipeline, prepare, train
@@ -233,6 +233,15 @@ def test_published_recipes_are_whole(path):
 def test_bad_overrides_are_refused(override, message):
     with pytest.raises(ValueError, match=message):
         load_recipe(RECIPE, [override])
+
+
+def test_overrides_keep_the_rest_of_a_sampling(tmp_path):
+    start = f"import runpy\nfrom mri_zoo.data import GaussianMask\nrecipe = runpy.run_path({str(RECIPE)!r})['recipe']\n"
+    for arguments, expected in [("4", 0.01), ("4, 0.08", 0.08)]:
+        path = tmp_path / "recipe.py"
+        path.write_text(f"{start}recipe['sampling'] = GaussianMask({arguments}, dimensions=2)")
+        sampling = load_recipe(path, ["sampling.acceleration=8"])["sampling"]
+        assert sampling == GaussianMask(8, expected, dimensions=2)
 
 
 def test_training_on_files_needs_a_root(tmp_path):
