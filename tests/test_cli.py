@@ -1,4 +1,5 @@
 import csv
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -302,6 +303,13 @@ def test_train_prepare_and_resume(run, tmp_path):
     scan, preset = write_nifti(tmp_path / "a.nii"), tmp_path / "run" / "preset" / "pdnet-blobs"
     code, out, _ = run("reconstruct", scan, "--model", preset, "-o", tmp_path / "out.nii")
     assert code == 0 and "undersampled here" in out
+
+
+@pytest.mark.parametrize("command", ["train", "prepare"])
+def test_a_mask_that_cannot_be_drawn_is_told_in_one_line(run, tmp_path, command):
+    code, _, error = run(command, RECIPE, "--set", "sampling.center_fraction=0.001", "-o", tmp_path / "run")
+    assert code == 2 and error.count("\n") == 1
+    assert re.match(r"mri-zoo: blobs\d.h5, slice \d: `center_fraction` 0.001 gives no line of 14; it takes more", error)
 
 
 def test_train_prepare_evaluate_and_reconstruct_along_a_trajectory(run, tmp_path):

@@ -111,8 +111,8 @@ def slices_of(
         once; in three dimensions the target is (depth, height, width).
 
     Raises:
-        ValueError: if an argument is not one of those above, there are no sources, or some were measured along a
-            trajectory and others are to be sampled by a mask.
+        ValueError: if an argument is not one of those above, there are no sources, some are fully sampled and there is
+            no sampling, or some were measured along a trajectory and others are to be sampled by a mask.
     """
     examples = _Examples(
         sources,
@@ -222,6 +222,9 @@ class _Examples:
     ):
         if not sources:
             raise ValueError("No volumes to read.")
+        full = next((source.info.name for source in sources if not _is_undersampled(source.info)), None)
+        if sampling is None and full:
+            raise ValueError(f"`sampling` must be a mask or a trajectory, as {full} is fully sampled; got None.")
         self.trajectory = trajectory = _dimensions(sources, sampling)
         if trajectory == 3 and (slices != "all" or inner_slices is not None or augment):
             raise ValueError(
@@ -279,17 +282,18 @@ class _Examples:
             info = dataclasses.replace(info, height=kspace.shape[-2], width=kspace.shape[-1], padding=None)
         name = seed_from_name(info.name)
         seed = int(rng.integers(2**31)) if self.training else name
-        sampled = draw_sampling(self.sampling, info, seed, info.padding)
-        if self.split is not None:
-            seed = int(rng.integers(2**31)) if self.training else (*name, slice_index)
-            try:
+        try:  # TensorFlow keeps the text of an error alone
+            sampled = draw_sampling(self.sampling, info, seed, info.padding)
+            if self.split is not None:
+                seed = int(rng.integers(2**31)) if self.training else (*name, slice_index)
                 return prepare_partitions(
                     *(kspace, target, sampled, self.split, self.scaling, self.crop),
                     *(self.partitions, seed, info.padding),
                 )
-            except ValueError as error:
-                raise DataError(f"{info.name}, slice {slice_index}: {error}") from error
-        inputs, target, factor = prepare_slice(kspace, target, sampled, self.scaling, self.crop)
+            inputs, target, factor = prepare_slice(kspace, target, sampled, self.scaling, self.crop)
+        except ValueError as error:
+            text = str(error).removeprefix(f"{info.name}: ")
+            raise DataError(f"{info.name}, slice {slice_index}: {text}") from error
         if self.full_kspace:
             inputs["full_kspace"] = (kspace * factor).astype("complex64")
         return *(inputs[key] for key in _spec(self.trajectory, None, self.full_kspace)), target.astype("float32")

@@ -46,6 +46,7 @@ from pathlib import Path
 import keras
 
 from mri_zoo.data.masks import SamplingMask
+from mri_zoo.data.masks_kt import KtMask
 from mri_zoo.data.preparation import ConstantScaling
 from mri_zoo.data.trajectories import SamplingTrajectory
 from mri_zoo.data.volume import DataError
@@ -122,13 +123,19 @@ def load_recipe(path, overrides=()):
             raise ValueError(f"`{key}` must be a whole number >= 1, got {recipe[key]!r}.")
     if recipe["patience"] is not None and not recipe["patience"] >= 1:
         raise ValueError(f"`patience` must be None or >= 1, got {recipe['patience']!r}.")
-    for key, kinds in (("sampling", (SamplingMask, SamplingTrajectory)), ("seed", (int,))):
-        if not isinstance(recipe[key], kinds):
-            names = " or ".join(kind.__name__ for kind in kinds)
-            raise ValueError(f"The recipe's `{key}` must be of type {names}, got {recipe[key]!r}.")
+    if not isinstance(recipe["seed"], int):
+        raise ValueError(f"The recipe's `seed` must be a whole number, got {recipe['seed']!r}.")
+    _check_sampling("sampling", recipe["sampling"])
     _check_datasets(recipe)
     recipe["metrics"] = recipe["metrics"] or [SlicePSNR(), SliceSSIM()]
     return recipe
+
+
+def _check_sampling(name, sampling):
+    if not isinstance(sampling, SamplingMask | SamplingTrajectory):
+        raise ValueError(f"The recipe's `{name}` must be of type SamplingMask or SamplingTrajectory, got {sampling!r}.")
+    if isinstance(sampling, KtMask):
+        raise ValueError(f"The recipe's `{name}` must sample slices without frames, got {sampling!r}.")
 
 
 def _check_datasets(recipe):
@@ -137,6 +144,9 @@ def _check_datasets(recipe):
         isinstance(datasets, dict) and all(isinstance(d, dict) for d in datasets.values())
     ):
         raise ValueError(f"The recipe's `datasets` must be a dict of dicts, got {datasets!r}.")
+    for name, dataset in (datasets or {}).items():
+        if dataset.get("sampling") is not None:  # volumes that were measured undersampled need none
+            _check_sampling(f"datasets.{name}.sampling", dataset["sampling"])
     if datasets is not None and recipe["train_options"]:
         raise ValueError("With `datasets`, options belong to each of them: `train_options` must be empty.")
     if steps is not None and (datasets is None or not isinstance(steps, int) or steps < 1):

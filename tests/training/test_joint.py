@@ -113,12 +113,15 @@ def test_bad_recipes_are_refused(tmp_path):
         train(load_recipe(RECIPE, ["loss=mae"]), tmp_path, report=silent)
     for override, message in [
         ("datasets=3", "`datasets` must be a dict of dicts, got 3"),
+        ("datasets.target.sampling=random", "`datasets.target.sampling` must be of type SamplingMask or"),
         ("train_options.crop=(9, 9)", "`train_options` must be empty"),
         ("steps_per_epoch=0", "`steps_per_epoch` must be a whole number >= 1"),
         ("datasets.target.split.ratio=1.5", r"`ratio` must be in \(0, 1\), got 1.5"),
     ]:
         with pytest.raises(ValueError, match=message):
             load_recipe(RECIPE, [override])
+    with pytest.raises(ValueError, match="must be a mask or a trajectory, as blobs3.h5 is fully sampled; got None"):
+        train(load_recipe(RECIPE, ["datasets.proxy.sampling=None"]), tmp_path, report=silent)
     with pytest.raises(ValueError, match="`learning_rate` is a schedule already"):
         train(load_recipe(RECIPE, ["schedule=cosine"]), tmp_path, report=silent)
     recipe = load_recipe(RECIPE, ["datasets.target.split.ratio=0.4", "datasets.target.repeats=10"])

@@ -244,6 +244,15 @@ def test_overrides_keep_the_rest_of_a_sampling(tmp_path):
         assert sampling == GaussianMask(8, expected, dimensions=2)
 
 
+def test_masks_of_series_are_refused(tmp_path):
+    start = (
+        f"import runpy\nfrom mri_zoo.data import KtUniformMask\nrecipe = runpy.run_path({str(RECIPE)!r})['recipe']\n"
+    )
+    (tmp_path / "recipe.py").write_text(f"{start}recipe['sampling'] = KtUniformMask(4)")
+    with pytest.raises(ValueError, match=r"`sampling` must sample slices without frames, got KtUniformMask\("):
+        load_recipe(tmp_path / "recipe.py")
+
+
 def test_training_on_files_needs_a_root(tmp_path):
     with pytest.raises(ValueError, match="leaves `root` open; give it with `--set root=DIR`"):
         train(load_recipe(RECIPE, ["root=None"]), tmp_path / "run", report=silent)
