@@ -14,6 +14,7 @@ import abc
 import dataclasses
 import itertools
 from collections.abc import Sequence
+from numbers import Real
 from typing import ClassVar
 
 import numpy as np
@@ -49,17 +50,19 @@ class SamplingMask(abc.ABC):
 
     def __post_init__(self):
         accelerations = _as_tuple(self.acceleration)
+        if not accelerations:
+            raise ValueError("`acceleration` must be a number >= 1, or several, got none.")
         for acceleration in accelerations:
-            if not acceleration >= 1:
-                raise ValueError(f"`acceleration` must be >= 1, got {acceleration}.")
+            if not isinstance(acceleration, Real) or not acceleration >= 1:
+                raise ValueError(f"`acceleration` must be >= 1, got {acceleration!r}.")
         if self.center_fraction is None:
             fractions = self._default_center_fractions(accelerations)
         else:
             fractions = _as_tuple(self.center_fraction)
         for fraction in fractions:
-            if not (0 < fraction <= 1 or (fraction == 0 and self.center_optional)):
-                raise ValueError(f"`center_fraction` must be in (0, 1], got {fraction}.")
-        if len(accelerations) != len(fractions) and not self.any_combination:
+            if not isinstance(fraction, Real) or not (0 < fraction <= 1 or (fraction == 0 and self.center_optional)):
+                raise ValueError(f"`center_fraction` must be in (0, 1], got {fraction!r}.")
+        if not fractions or (len(accelerations) != len(fractions) and not self.any_combination):
             raise ValueError(
                 "`acceleration` and `center_fraction` must have the same number of values (or pass "
                 f"any_combination=True), got {len(accelerations)} and {len(fractions)}."

@@ -13,6 +13,7 @@ slices for each shot. A shot has as many samples as the image has rows.
 import abc
 import dataclasses
 import math
+from numbers import Real
 from typing import ClassVar
 
 import numpy as np
@@ -185,8 +186,8 @@ class SamplingTrajectory(abc.ABC):
     dimensions: ClassVar[int] = 2
 
     def __post_init__(self):
-        if not self.acceleration >= 1:
-            raise ValueError(f"`acceleration` must be >= 1, got {self.acceleration}.")
+        if not isinstance(self.acceleration, Real) or not self.acceleration >= 1:
+            raise ValueError(f"`acceleration` must be >= 1, got {self.acceleration!r}.")
         if self.image_size is not None:
             # Plain numbers, so that trajectories compare equal and their configs are fit for JSON.
             object.__setattr__(self, "image_size", self._checked(self.image_size))

@@ -48,6 +48,7 @@ import keras
 from mri_zoo.data.masks import SamplingMask
 from mri_zoo.data.masks_kt import KtMask
 from mri_zoo.data.preparation import ConstantScaling
+from mri_zoo.data.splits import FullTarget, Split
 from mri_zoo.data.trajectories import SamplingTrajectory
 from mri_zoo.data.volume import DataError
 from mri_zoo.metrics import SlicePSNR, SliceSSIM
@@ -123,6 +124,9 @@ def load_recipe(path, overrides=()):
             raise ValueError(f"`{key}` must be a whole number >= 1, got {recipe[key]!r}.")
     if recipe["patience"] is not None and not recipe["patience"] >= 1:
         raise ValueError(f"`patience` must be None or >= 1, got {recipe['patience']!r}.")
+    for key in ("model", "sources"):
+        if not callable(recipe[key]):
+            raise ValueError(f"The recipe's `{key}` must be a class or a function, got {recipe[key]!r}.")
     if not isinstance(recipe["seed"], int):
         raise ValueError(f"The recipe's `seed` must be a whole number, got {recipe['seed']!r}.")
     _check_sampling("sampling", recipe["sampling"])
@@ -141,10 +145,17 @@ def _check_sampling(name, sampling):
 def _check_datasets(recipe):
     datasets, steps = recipe["datasets"], recipe["steps_per_epoch"]
     if datasets is not None and not (
-        isinstance(datasets, dict) and all(isinstance(d, dict) for d in datasets.values())
+        datasets and isinstance(datasets, dict) and all(isinstance(d, dict) for d in datasets.values())
     ):
-        raise ValueError(f"The recipe's `datasets` must be a dict of dicts, got {datasets!r}.")
+        raise ValueError(f"The recipe's `datasets` must be a dict of one dict or more, got {datasets!r}.")
     for name, dataset in (datasets or {}).items():
+        sources, split = dataset.get("sources"), dataset.get("split")
+        if not callable(sources):
+            raise ValueError(f"The recipe's `datasets.{name}.sources` must be a function, got {sources!r}.")
+        if not isinstance(split, Split | FullTarget):
+            raise ValueError(
+                f"The recipe's `datasets.{name}.split` must be of type Split or FullTarget, got {split!r}."
+            )
         if dataset.get("sampling") is not None:  # volumes that were measured undersampled need none
             _check_sampling(f"datasets.{name}.sampling", dataset["sampling"])
     if datasets is not None and recipe["train_options"]:
@@ -185,9 +196,12 @@ def _replaced(container, keys, value, path):
         names = [field.name for field in dataclasses.fields(container)]
         if key not in names:
             raise ValueError(_unknown(key, names, path))
-        if isinstance(container, SamplingMask):
-            return container.changed(**{key: value})
-        return dataclasses.replace(container, **{key: value})
+        try:
+            if isinstance(container, SamplingMask):
+                return container.changed(**{key: value})
+            return dataclasses.replace(container, **{key: value})
+        except TypeError as error:  # a comparison with text, say
+            raise ValueError(f"`{key}` of {type(container).__name__} cannot be {value!r}: {error}.") from error
     if not isinstance(container, dict):
         raise ValueError(f"--set cannot reach `{key}` inside a {type(container).__name__}.")
     if rest:
@@ -207,5 +221,6 @@ def _literal(text):
 
 
 def _unknown(key, names, path):
-    nearest = difflib.get_close_matches(key, list(names), n=1, cutoff=0)[0]
-    return f"{path}: a recipe has no `{key}`; did you mean `{nearest}`?"
+    nearest = difflib.get_close_matches(key, list(names), n=1, cutoff=0)
+    hint = f"did you mean `{nearest[0]}`?" if nearest else "there is nothing to set."
+    return f"{path}: a recipe has no `{key}`; {hint}"

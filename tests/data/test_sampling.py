@@ -374,6 +374,14 @@ def test_refuses_bad_arguments(name):
         make(0.5)
     with pytest.raises(ValueError, match="`acceleration` must be >= 1, got nan"):
         make(float("nan"))
+    with pytest.raises(ValueError, match="`acceleration` must be >= 1, got '4'"):
+        make("4")
+    with pytest.raises(ValueError, match="`acceleration` must be a number >= 1, or several, got none"):
+        make([])
+    with pytest.raises(ValueError, match=r"`center_fraction` must be in \(0, 1\], got 'half'"):
+        make(4, "half")
+    with pytest.raises(ValueError, match="same number of values.*got 1 and 0"):
+        sampling.get_sampling(name, 4, [], any_combination=True)
     for fraction in (-0.1, 1.5) if name == "circus" else (0, -0.1, 1.5):
         with pytest.raises(ValueError, match=r"`center_fraction` must be in \(0, 1\], got"):
             make(4, fraction)

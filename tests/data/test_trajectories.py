@@ -174,6 +174,8 @@ def test_bad_trajectories_are_refused(samples, message):
 def test_arguments_are_checked():
     with pytest.raises(ValueError, match="acceleration.*0.5"):
         RadialTrajectory(0.5)
+    with pytest.raises(ValueError, match=r"acceleration.* got \(4, 8\)"):
+        RadialTrajectory((4, 8))
     with pytest.raises(ValueError, match="leaves no shot"):
         RadialTrajectory(14)((15, 13))
     with pytest.raises(ValueError, match="2 extents"):

@@ -112,7 +112,18 @@ def test_bad_recipes_are_refused(tmp_path):
     with pytest.raises(ValueError, match="needs a `DualDomainLoss`, got the loss 'mae'"):
         train(load_recipe(RECIPE, ["loss=mae"]), tmp_path, report=silent)
     for override, message in [
-        ("datasets=3", "`datasets` must be a dict of dicts, got 3"),
+        ("datasets=3", "`datasets` must be a dict of one dict or more, got 3"),
+        ("datasets={}", "`datasets` must be a dict of one dict or more, got {}"),
+        ("datasets.target={}", "`datasets.target.sources` must be a function, got None"),
+        ("datasets.target.sources=3", "`datasets.target.sources` must be a function, got 3"),
+        (
+            "datasets.target.split=gaussian",
+            "`datasets.target.split` must be of type Split or FullTarget, got 'g",
+        ),
+        ("datasets.target.split.std_scale=wide", "`std_scale` of GaussianSplit cannot be 'wide': "),
+        ("datasets.proxy.split.ratio=0.5", "a recipe has no `ratio`; there is nothing to set"),
+        ("datasets.proxy.sampling.acceleration=four", "`acceleration` must be >= 1, got 'four'"),
+        ("sources=3", "`sources` must be a class or a function, got 3"),
         ("datasets.target.sampling=random", "`datasets.target.sampling` must be of type SamplingMask or"),
         ("train_options.crop=(9, 9)", "`train_options` must be empty"),
         ("steps_per_epoch=0", "`steps_per_epoch` must be a whole number >= 1"),
