@@ -26,7 +26,7 @@ _HOMES = {
         "SpiralTrajectory",
         "as_trajectory",
     ),
-    "splits": ("FullTarget", "GaussianSplit", "ShotSplit", "UniformSplit"),
+    "splits": ("FullTarget", "GaussianSplit", "HalfSplit", "ShotSplit", "UniformSplit"),
     "noncartesian": ("CenteredEcho",),
     "preparation": ("ConstantScaling", "KSpacePercentileScaling", "PercentileScaling"),
     "simulate": ("SimulatedAcquisition",),

@@ -3,7 +3,7 @@
 A split is a small immutable object. Called with a sampling mask and a seed it draws two masks, 1 where sampled::
 
     split = GaussianSplit(ratio=(0.3, 0.5, 0.7), window=4)
-    input_mask, target_mask = split(mask, seed=0)  # disjoint, and together the mask
+    input_mask, target_mask = split(mask, seed=0)  # disjoint but for a shared centre, and together the mask
 
 Of an `Encoding`, which is samples along a trajectory, it draws two masks of the samples likewise. Seeds are those of
 `mri_zoo.data.masks`, and the same seed gives the same partition with every version of NumPy.
@@ -12,15 +12,19 @@ Of an `Encoding`, which is samples along a trajectory, it draws two masks of the
 import abc
 import dataclasses
 import math
+import numbers
 from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
+from keras import ops
 
 from mri_zoo.data.c_random import draw_gaussian
+from mri_zoo.data.masks import SamplingMask
 from mri_zoo.data.noncartesian import Encoding
+from mri_zoo.physics.coils import calibration_region
 
-# The ratios from which the authors of JSSL draw.
+# The ratios from which the code of JSSL's authors draws; their paper says 0.3 to 0.8.
 RATIOS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 
 
@@ -34,6 +38,9 @@ class Split(abc.ABC):
             It must be fully sampled. Of a trajectory, the samples within as many steps of the Cartesian grid.
         partial_window: keep what is sampled of a window that is not; the authors' window of 10 exceeds the centre of
             their masks at acceleration 16.
+        shared_center: put the fully sampled centre of a mask, as `calibration_region` finds it there, into the input
+            and the target, in place of the window; only the samples outside are split, and the ratio is theirs. A
+            sampled column next to the centre can count as part of it, where DIRECT (`keep_acs`) is told the centre.
 
     Attributes:
         self_supervised: the target holds measured samples alone.
@@ -47,16 +54,17 @@ class Split(abc.ABC):
     ratio: float | Sequence[float] = RATIOS
     window: int | tuple[int, int] = 4
     partial_window: bool = dataclasses.field(default=False, kw_only=True)
+    shared_center: bool = dataclasses.field(default=False, kw_only=True)
     self_supervised: ClassVar[bool] = True
 
     def __post_init__(self):
-        ratios = tuple(np.atleast_1d(self.ratio).tolist())
-        if not ratios or not all(0 < ratio < 1 for ratio in ratios):
-            raise ValueError(f"`ratio` must be in (0, 1), got {self.ratio}.")
-        window = tuple(np.broadcast_to(self.window, 2).tolist())
-        if not all(isinstance(side, int) and side >= 0 for side in window):
-            raise ValueError(f"`window` must be a whole number >= 0, or two, got {self.window}.")
+        ratios, sides = _as_list(self.ratio), _as_list(self.window)
+        if not ratios or not all(isinstance(ratio, numbers.Real) and 0 < ratio < 1 for ratio in ratios):
+            raise ValueError(f"`ratio` must be in (0, 1), or several numbers that are, got {self.ratio!r}.")
+        if len(sides) not in (1, 2) or not all(isinstance(side, numbers.Integral) and side >= 0 for side in sides):
+            raise ValueError(f"`window` must be a whole number >= 0, or two, got {self.window!r}.")
         # Plain numbers and tuples, so that splits compare equal.
+        ratios, window = tuple(map(float, ratios)), (int(sides[0]), int(sides[-1]))
         object.__setattr__(self, "ratio", ratios if len(ratios) > 1 else ratios[0])
         object.__setattr__(self, "window", window if window[0] != window[1] else window[0])
 
@@ -74,24 +82,27 @@ class Split(abc.ABC):
             ValueError: if the mask has another rank, does not sample the window, or samples nothing outside.
         """
         if isinstance(sampled, Encoding):
+            if self.shared_center:
+                raise ValueError("`shared_center` is for masks, this is a trajectory.")
             mask, steps = np.ones(len(sampled.trajectory), bool), _grid_steps(sampled)
             if len(steps) == 3 and not isinstance(self.window, int):
                 raise ValueError(f"`window` must be one number for a trajectory of 3 dimensions, got {self.window}.")
             candidates = np.any(np.abs(steps) > np.broadcast_to(self.window, len(steps))[:, None] / 2, axis=0)
+            center = np.zeros_like(mask)
         else:
-            mask = np.asarray(sampled) != 0
-            if mask.ndim != 2:
-                raise ValueError(f"a split needs a mask (height, width), got one of shape {mask.shape}.")
-            candidates, sampled = self._without_window(mask), None
-        if not candidates.any() or mask.sum() < 2:
+            mask = _as_mask(sampled)
+            center = _center(mask, self.shared_center)
+            candidates, sampled = mask & ~center if self.shared_center else self._without_window(mask), None
+        outside = mask & ~center
+        if not candidates.any() or outside.sum() < 2:
+            kept = "the fully sampled centre" if self.shared_center else f"the window of {self.window}"
             raise ValueError(
-                f"a split needs samples outside the window of {self.window}: of the mask's {mask.sum()} samples "
+                f"a split needs samples outside {kept}: of the mask's {mask.sum()} samples "
                 f"{candidates.sum()} lie there."
             )
-        rng = seed if isinstance(seed, np.random.RandomState) else np.random.RandomState(seed)
-        ratios = tuple(np.atleast_1d(self.ratio).tolist())
-        target = self._draw(mask, candidates, ratios[rng.randint(len(ratios))], rng, seed, sampled)
-        return (mask & ~target).astype(np.float32), target.astype(np.float32)
+        rng, ratios = _random_state(seed), _as_list(self.ratio)
+        target = self._draw(outside, candidates, ratios[rng.randint(len(ratios))], rng, seed, sampled)
+        return (mask & ~target).astype(np.float32), (target | center).astype(np.float32)
 
     def several(self, sampled, number, seed=None):
         """A list of `number` partitions of one mask, each drawn anew: for losses that are averaged over them."""
@@ -99,7 +110,7 @@ class Split(abc.ABC):
             raise ValueError(f"the number of partitions must be >= 1, got {number}.")
         if number == 1:
             return [self(sampled, seed)]
-        rng = seed if isinstance(seed, np.random.RandomState) else np.random.RandomState(seed)
+        rng = _random_state(seed)
         return [self(sampled, int(rng.randint(2**31 - 1))) for _ in range(number)]
 
     def _without_window(self, mask):
@@ -118,7 +129,10 @@ class Split(abc.ABC):
 
     @abc.abstractmethod
     def _draw(self, mask, candidates, ratio, rng, seed, encoding):
-        """Boolean of the mask's shape, the target: some of the candidates. `encoding` is None on a grid."""
+        """Boolean of the mask's shape, the target: some of the candidates, never all of the mask.
+
+        The mask is without a shared centre. `encoding` is None on a grid.
+        """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +143,7 @@ class UniformSplit(Split):
     """
 
     def _draw(self, mask, candidates, ratio, rng, seed, encoding):
-        count = max(int(_product(candidates, ratio)), 1)
+        count = min(max(int(_product(candidates, ratio)), 1), _most(mask, candidates))
         probability = candidates.ravel() / candidates.sum()
         target = np.zeros(mask.shape, bool)
         target.flat[rng.choice(mask.size, size=count, replace=False, p=probability)] = True
@@ -163,8 +177,8 @@ class GaussianSplit(Split):
         if self.compatible:
             if encoding is not None:
                 raise ValueError("`compatible` partitions are those of masks, this is a trajectory.")
-            return self._draw_compatible(candidates, count + 1, seed)
-        count = min(count, int(candidates.sum()), int(mask.sum()) - 1)
+            return self._draw_compatible(mask, candidates, count + 1, seed)
+        count = min(max(count, 1), _most(mask, candidates))
         if encoding is None:
             steps, size = np.meshgrid(*(np.arange(n) - n // 2 for n in mask.shape), indexing="ij"), mask.shape
         else:
@@ -177,10 +191,12 @@ class GaussianSplit(Split):
         target.flat[np.argpartition(-score, count - 1, axis=None)[:count]] = True
         return target
 
-    def _draw_compatible(self, candidates, count, seed):
-        if candidates.sum() < count:
-            raise ValueError(f"a target of {count} samples exceeds the {candidates.sum()} outside the window.")
-        if not isinstance(seed, int | tuple | list):
+    def _draw_compatible(self, mask, candidates, count, seed):
+        if count > _most(mask, candidates):
+            raise ValueError(
+                f"a target of {count} samples exceeds the {_most(mask, candidates)} that can be taken from the input."
+            )
+        if not isinstance(seed, int | np.integer | tuple | list):
             raise ValueError(f"`compatible` needs a whole number or a tuple of them as seed, got {seed!r}.")
         std = [(n - 1) / self.std_scale for n in candidates.shape]
         return draw_gaussian(candidates, count, std, int(np.mean(seed)))
@@ -205,6 +221,62 @@ class ShotSplit(Split):
 
 
 @dataclasses.dataclass(frozen=True)
+class HalfSplit:
+    """The samples on one side of a line through k-space are the input, those on the other the target; DIRECT's halves.
+
+    Args:
+        direction: of the line. "horizontal": the input are the rows before the central one, ``height // 2``;
+            "vertical": the columns before ``width // 2``; "diagonal_left": what lies above the line from the upper left
+            corner to the lower right one, or on it; "diagonal_right": above that from the upper right one, or on it.
+        shared_center: put the fully sampled centre into both, as in `Split`.
+
+    Raises:
+        ValueError: if the direction is another.
+    """
+
+    direction: str = "horizontal"
+    shared_center: bool = dataclasses.field(default=False, kw_only=True)
+    self_supervised: ClassVar[bool] = True
+
+    def __post_init__(self):
+        if self.direction not in ("horizontal", "vertical", "diagonal_left", "diagonal_right"):
+            raise ValueError(
+                "`direction` must be 'horizontal', 'vertical', 'diagonal_left' or 'diagonal_right', "
+                f"got {self.direction!r}."
+            )
+
+    def __call__(self, sampled, seed=None):
+        """Both halves of a mask (height, width), float32. The seed has no effect.
+
+        Raises:
+            ValueError: if there is a trajectory or an array of another rank, or a half has no samples of its own.
+        """
+        if isinstance(sampled, Encoding):
+            raise ValueError("`HalfSplit` is for masks, this is a trajectory.")
+        mask = _as_mask(sampled)
+        center = _center(mask, self.shared_center)
+        first = self._first_half(*mask.shape)
+        inputs, target = mask & first & ~center, mask & ~first & ~center
+        if not inputs.any() or not target.any():
+            raise ValueError(f"halves need samples each, got {inputs.sum()} and {target.sum()} ({self.direction}).")
+        return (inputs | center).astype(np.float32), (target | center).astype(np.float32)
+
+    def several(self, sampled, number, seed=None):
+        """One pair, whatever the number: more would be equal."""
+        return [self(sampled, seed)]
+
+    def _first_half(self, height, width):
+        rows, columns = np.arange(height)[:, None], np.arange(width)
+        if self.direction == "horizontal":
+            return np.broadcast_to(rows < height // 2, (height, width))
+        if self.direction == "vertical":
+            return np.broadcast_to(columns < width // 2, (height, width))
+        # From corner to corner, in whole numbers, so that the line itself is not up to rounding.
+        down, right = (2 * rows - height + 1) * (width - 1), (2 * columns - width + 1) * (height - 1)
+        return down <= right if self.direction == "diagonal_left" else down + right <= 0
+
+
+@dataclasses.dataclass(frozen=True)
 class FullTarget:
     """No partition: the input is everything acquired, the target fully sampled. For the proxy data of joint training.
 
@@ -223,6 +295,36 @@ class FullTarget:
     def several(self, sampled, number, seed=None):
         """One pair, whatever the number: more would be equal."""
         return [self(sampled, seed)]
+
+
+def _as_list(values):
+    """The values as they are, one or a sequence of them."""
+    return np.atleast_1d(np.asarray(values, object)).tolist()
+
+
+def _random_state(seed):
+    """The generator that a mask would draw from."""
+    return SamplingMask._random_state(None, seed)
+
+
+def _as_mask(sampled):
+    mask = np.asarray(sampled) != 0
+    if mask.ndim != 2:
+        raise ValueError(f"a split needs a mask (height, width), got one of shape {mask.shape}.")
+    return mask
+
+
+def _center(mask, shared):
+    """(height, width) boolean, the fully sampled centre that both parts share, if they do."""
+    if not shared:
+        return np.zeros_like(mask)
+    center = ops.convert_to_numpy(calibration_region(mask[None, None].astype(np.float32)))[0, 0] > 0
+    return np.broadcast_to(center, mask.shape)
+
+
+def _most(mask, candidates):
+    """How many of the candidates the target can take, so that the input keeps a sample."""
+    return min(int(candidates.sum()), int(mask.sum()) - 1)
 
 
 def _grid_steps(encoding):
