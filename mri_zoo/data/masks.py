@@ -152,9 +152,7 @@ class SamplingMask(abc.ABC):
         return accelerations[index], fractions[index]
 
     def _random_state(self, seed):
-        if isinstance(seed, np.random.RandomState):
-            return seed
-        return np.random.RandomState(seed.bit_generator if isinstance(seed, np.random.Generator) else seed)
+        return random_state(seed)
 
     def _default_center_fractions(self, accelerations):
         return tuple(self._default_center_fraction(acceleration) for acceleration in accelerations)
@@ -389,6 +387,13 @@ def _check_offset(offset):
 
 def _offset(offset, spacing, rng):
     return rng.randint(0, round(spacing)) if offset is None else offset
+
+
+def random_state(seed):
+    """NumPy's legacy generator of a seed, see the module; a generator itself advances."""
+    if isinstance(seed, np.random.RandomState):
+        return seed
+    return np.random.RandomState(seed.bit_generator if isinstance(seed, np.random.Generator) else seed)
 
 
 def central_lines(size, fraction, at_most=None):

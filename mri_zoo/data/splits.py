@@ -20,7 +20,7 @@ import numpy as np
 from keras import ops
 
 from mri_zoo.data.c_random import draw_gaussian
-from mri_zoo.data.masks import SamplingMask
+from mri_zoo.data.masks import random_state
 from mri_zoo.data.noncartesian import Encoding
 from mri_zoo.physics.coils import calibration_region
 
@@ -100,7 +100,7 @@ class Split(abc.ABC):
                 f"a split needs samples outside {kept}: of the mask's {mask.sum()} samples "
                 f"{candidates.sum()} lie there."
             )
-        rng, ratios = _random_state(seed), _as_list(self.ratio)
+        rng, ratios = random_state(seed), _as_list(self.ratio)
         target = self._draw(outside, candidates, ratios[rng.randint(len(ratios))], rng, seed, sampled)
         return (mask & ~target).astype(np.float32), (target | center).astype(np.float32)
 
@@ -110,7 +110,7 @@ class Split(abc.ABC):
             raise ValueError(f"the number of partitions must be >= 1, got {number}.")
         if number == 1:
             return [self(sampled, seed)]
-        rng = _random_state(seed)
+        rng = random_state(seed)
         return [self(sampled, int(rng.randint(2**31 - 1))) for _ in range(number)]
 
     def _without_window(self, mask):
@@ -300,11 +300,6 @@ class FullTarget:
 def _as_list(values):
     """The values as they are, one or a sequence of them."""
     return np.atleast_1d(np.asarray(values, object)).tolist()
-
-
-def _random_state(seed):
-    """The generator that a mask would draw from."""
-    return SamplingMask._random_state(None, seed)
 
 
 def _as_mask(sampled):

@@ -48,7 +48,7 @@ import keras
 from mri_zoo.data.masks import SamplingMask
 from mri_zoo.data.masks_kt import KtMask
 from mri_zoo.data.preparation import ConstantScaling
-from mri_zoo.data.splits import FullTarget, Split
+from mri_zoo.data.splits import FullTarget, HalfSplit, Split
 from mri_zoo.data.trajectories import SamplingTrajectory
 from mri_zoo.data.volume import DataError
 from mri_zoo.metrics import SlicePSNR, SliceSSIM
@@ -152,7 +152,7 @@ def _check_datasets(recipe):
         sources, split = dataset.get("sources"), dataset.get("split")
         if not callable(sources):
             raise ValueError(f"The recipe's `datasets.{name}.sources` must be a function, got {sources!r}.")
-        if not isinstance(split, Split | FullTarget):
+        if not isinstance(split, Split | HalfSplit | FullTarget):
             raise ValueError(
                 f"The recipe's `datasets.{name}.split` must be of type Split or FullTarget, got {split!r}."
             )
