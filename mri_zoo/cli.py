@@ -367,14 +367,21 @@ def _start():
 
 
 def main():
-    """Entry point: errors of use and of input become one line and exit code 2."""
-    try:
+    """Entry point."""
+    with errors_in_one_line("mri-zoo"):
         app()
+
+
+@contextlib.contextmanager
+def errors_in_one_line(program):
+    """A block in which errors of use and of input become one line, which names the program, and exit code 2."""
+    try:
+        yield
     except (ValueError, OSError, ImportError) as error:
         message = (
             str(error)
             if not isinstance(error, OSError) or error.filename is None
             else f"{error.filename}: {error.strerror}"
         )
-        print(f"mri-zoo: {' '.join(message.split())}", file=sys.stderr)
+        print(f"{program}: {' '.join(message.split())}", file=sys.stderr)
         sys.exit(2)

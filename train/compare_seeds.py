@@ -6,6 +6,7 @@ Example: python train/compare_seeds.py train/recipes/low_field_{sl,ssl,jssl}.py 
 
 import argparse
 
+from mri_zoo.cli import errors_in_one_line
 from mri_zoo.training.recipes import load_recipe
 from mri_zoo.training.seeds import HEADINGS, seeds_table, train_with_seeds
 
@@ -16,7 +17,8 @@ if __name__ == "__main__":
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each recipe (default: %(default)s)")
     parser.add_argument("-o", "--output", required=True, help="folder of the trainings and of the results")
     options = parser.parse_args()
-    recipes = [load_recipe(path, options.set) for path in options.recipes]
-    results = train_with_seeds(recipes, options.output, range(options.seeds))
+    with errors_in_one_line(parser.prog):
+        recipes = [load_recipe(path, options.set) for path in options.recipes]
+        results = train_with_seeds(recipes, options.output, range(options.seeds))
     for cells in [HEADINGS, ["---"] * len(HEADINGS), *seeds_table(results)]:
         print(f"| {' | '.join(cells)} |")

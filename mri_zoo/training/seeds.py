@@ -1,6 +1,11 @@
 """Trainings that are compared over several seeds, so that a difference can be told from chance."""
 
 import dataclasses
+import functools
+import inspect
+import json
+import numbers
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +22,8 @@ def train_with_seeds(recipes, output, seeds, report=print):
     """Train recipes with several seeds each, and judge all on the volumes of the first one's split "test".
 
     Each training lies in ``output/NAME/seed-K`` and goes on where it was interrupted; a finished one is not repeated.
-    The zero-filled reconstruction is judged beside them.
+    Its ``settings.json`` tells what it was trained with; one that lacks it is taken as it is. The zero-filled
+    reconstruction is judged beside them.
 
     Args:
         recipes: of `load_recipe`, with different names; the sampling of the test is the first one's.
@@ -29,21 +35,26 @@ def train_with_seeds(recipes, output, seeds, report=print):
         A list of (name of the recipe, seed or None for the baseline, list of the rows of the test volumes).
 
     Raises:
-        ValueError: if there is nothing to compare, or two recipes have one name.
+        ValueError: if there is nothing to compare, two recipes have one name, or a training was finished with other
+            settings.
         DataError: if no test volume can be judged; a part of them is reported and left out.
     """
     names = [recipe["name"] for recipe in recipes]
     if not recipes or not seeds or len(set(names)) < len(names):
         raise ValueError(f"Expected recipes with different names and seeds, got {', '.join(names)} and {list(seeds)}.")
     output, presets = Path(output), {BASELINE: load_preset(BASELINE)}
-    keys = {BASELINE: (BASELINE, None)}
+    keys, settings = {BASELINE: (BASELINE, None)}, [_settings(recipe) for recipe in recipes]
     for seed in seeds:
-        for recipe in recipes:
+        for recipe, wanted in zip(recipes, settings, strict=True):
             folder = output / recipe["name"] / f"seed-{seed}"
             preset = folder / "preset" / recipe["name"]
+            told = folder / "settings.json"
             if not preset.exists():
                 report(f"{recipe['name']}, seed {seed}")
                 train({**recipe, "seed": seed}, folder, resume=True, report=report)
+                told.write_text(json.dumps(wanted, indent=1))
+            elif told.exists():
+                _check_settings(folder, json.loads(told.read_text()), wanted)
             name = f"{recipe['name']}, seed {seed}"
             presets[name], keys[name] = dataclasses.replace(load_preset(preset), name=name), (recipe["name"], seed)
     first = recipes[0]
@@ -75,3 +86,40 @@ def seeds_table(results):
             cells.append(f"{np.mean(means):.{digits}f}{spread}")
         table.append(cells)
     return table
+
+
+def _settings(recipe):
+    """{key: text} of what a training depends on, as far as text can tell; functions are their names."""
+    return {key: _text(value) for key, value in recipe.items() if key not in ("name", "seed", "card")}
+
+
+def _check_settings(folder, found, wanted):
+    for key in wanted:
+        if found.get(key, wanted[key]) != wanted[key]:
+            old, new = (textwrap.shorten(text, 100) for text in (found[key], wanted[key]))
+            raise ValueError(
+                f"{folder} holds a training that was finished with other settings, `{key}` {old} instead of {new}: "
+                "choose another output folder, or remove this one."
+            )
+
+
+def _text(value):
+    """The same text in each run, so without addresses and names that Keras counts."""
+    if isinstance(value, str | numbers.Number | Path | None):
+        return repr(value)
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {_text(item)}' for key, item in value.items() if key != 'name')}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_text, value))}]"
+    if isinstance(value, type) or inspect.isroutine(value):
+        return value.__qualname__
+    if isinstance(value, functools.partial):
+        return f"{_text(value.func)}{_text(value.args)}{_text(value.keywords)}"
+    if dataclasses.is_dataclass(value):
+        return f"{type(value).__name__}{_text({f.name: getattr(value, f.name) for f in dataclasses.fields(value)})}"
+    if not hasattr(value, "get_config"):
+        return type(value).__name__
+    try:
+        return f"{type(value).__name__}{_text(value.get_config())}"
+    except NotImplementedError:  # of layers without
+        return type(value).__name__

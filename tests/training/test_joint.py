@@ -1,4 +1,6 @@
 import csv
+import runpy
+import sys
 from pathlib import Path
 
 import h5py
@@ -13,7 +15,9 @@ from mri_zoo.layers.convnet import ComplexNet, ConvNet
 from mri_zoo.layers.instance_unet import InstanceUNet
 from mri_zoo.layers.sensitivity import SensitivityRefiner
 from mri_zoo.models import VSHARP, DataConsistent, RefinedMaps
+from mri_zoo.optimizers import WarmupStepDecay
 from mri_zoo.presets import load_preset
+from mri_zoo.presets.registry import save_preset
 from mri_zoo.training.recipes import load_recipe
 from mri_zoo.training.seeds import seeds_table, train_with_seeds
 from mri_zoo.training.supervised import prepare, train
@@ -106,6 +110,41 @@ def test_seeds_are_compared_and_finished_trainings_kept(tmp_path):
         train_with_seeds([{**recipe, "sources": lambda root, split: [unreadable]}], tmp_path, [0], silent)
     with pytest.raises(ValueError, match="Expected recipes with different names"):
         train_with_seeds([recipe, recipe], tmp_path, [0])
+
+
+def test_trainings_of_other_settings_are_refused(tmp_path, monkeypatch):
+    def untrained(recipe, folder, **_):
+        model = recipe["model"](**recipe["model_arguments"])
+        model.build()
+        save_preset(folder / "preset" / recipe["name"], model, recipe["scaling"], recipe["sampling"], {"summary": ""})
+
+    monkeypatch.setattr("mri_zoo.training.seeds.train", untrained)
+    lines = []
+    train_with_seeds([load_recipe(RECIPE)], tmp_path, [0], lines.append)
+    assert lines == ["pdnet-joint-blobs, seed 0"]
+    train_with_seeds([load_recipe(RECIPE, ["seed=3", "card.summary=other"])], tmp_path, [0], lines.append)
+    assert len(lines) == 1
+    for override, message in [
+        ("epochs=7", "`epochs` 2 instead of 7: choose another output folder"),
+        ("model_arguments.num_filters=5", "`model_arguments` {"),
+        ("datasets.proxy.sampling.acceleration=2", "`datasets` {"),
+    ]:
+        with pytest.raises(ValueError, match=f"seed-0 holds .* finished with other settings, {message}"):
+            train_with_seeds([load_recipe(RECIPE, [override])], tmp_path, [0], lines.append)
+    recipe = {**load_recipe(RECIPE), "learning_rate": WarmupStepDecay(0.02, warmup_steps=4, decay_steps=10)}
+    with pytest.raises(ValueError, match=r"`learning_rate` WarmupStepDecay\{learning_rate: 0.01"):
+        train_with_seeds([recipe], tmp_path, [0], lines.append)
+    (tmp_path / "pdnet-joint-blobs" / "seed-0" / "settings.json").unlink()
+    train_with_seeds([recipe], tmp_path, [0], lines.append)
+    assert len(lines) == 1
+
+
+def test_compare_seeds_tells_errors_in_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["compare_seeds.py", str(tmp_path / "no.py"), "-o", str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(RECIPES.parent / "compare_seeds.py", run_name="__main__")
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == f"compare_seeds.py: {tmp_path / 'no.py'}: no such recipe file.\n"
 
 
 def test_bad_recipes_are_refused(tmp_path):
