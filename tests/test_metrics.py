@@ -36,6 +36,23 @@ def test_volume_metrics_equal_fastmri(evaluate, case, dtype, rtol):
     np.testing.assert_allclose(metrics.ssim(target, image, data_range), evaluate[f"ssim_maxval_{name}"][0], rtol=rtol)
 
 
+def test_metrics_equal_those_of_direct(reference):
+    with np.load(reference / "pytorch/numeric/direct_losses_metrics.npz") as arrays:
+        recorded = dict(arrays)
+    target, image = recorded["target"][:, 0], recorded["pred"][:, 0]
+    for name in ("nmse", "psnr", "ssim"):
+        np.testing.assert_allclose(getattr(metrics, name)(target, image), recorded[f"fastmri_{name}"], rtol=1e-6)
+    slices = list(zip(target[:, None], image[:, None], strict=True))
+    # Those of Calgary-Campinas see each slice by itself, with the range of target and image together; the slice's unit,
+    # which they change, does not matter.
+    for name in ("psnr", "ssim"):
+        values = [getattr(metrics, name)(*pair, data_range=np.ptp(pair)) for pair in slices]
+        np.testing.assert_allclose(np.mean(values), recorded[f"calgary_campinas_{name}"], rtol=1e-6)
+    # Another one takes the maximum of the image, not of the target.
+    values = [metrics.psnr(*pair, data_range=np.max(pair[1])) for pair in slices]
+    np.testing.assert_allclose(values, recorded["batch_psnr_none"], rtol=1e-6)
+
+
 @pytest.mark.parametrize("case", "ab")
 def test_the_range_of_the_target_gives_the_metrics_of_the_predecessor(reference, case):
     with np.load(reference / "tensorflow/numeric/metrics.npz") as arrays:

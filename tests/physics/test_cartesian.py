@@ -4,6 +4,10 @@ import pytest
 import tensorflow as tf
 from helpers import acquire, fft_reference, inner, random_complex, relative_error
 
+from mri_zoo.data import fourier
+from mri_zoo.data.preparation import ConstantScaling, prepare_partitions
+from mri_zoo.data.splits import FullTarget
+from mri_zoo.models import base
 from mri_zoo.physics.cartesian import Cartesian
 from mri_zoo.physics.coils import estimate_sensitivity_maps, root_sum_of_squares
 from mri_zoo.physics.consistency import replace_measured
@@ -56,9 +60,17 @@ def test_coil_kspace_is_fully_sampled_and_combine_inverts_it(rng):
     assert relative_error(physics.combine_kspace(kspace, batch), x) < 1e-6
 
 
-def test_equals_the_operators_of_direct(reference):
+@pytest.fixture
+def direct(reference):
+    # The recording's transforms without unit norm, resizing and padding (the larger half before the image) have no
+    # equivalent, as none of DIRECT's configurations uses them, nor have random crops, which would need k-space that was
+    # not sampled; products and quotients are the framework's.
     with np.load(reference / "pytorch" / "numeric" / "direct_operators.npz") as file:
-        recorded = dict(file)
+        return dict(file)
+
+
+def test_equals_the_operators_of_direct(direct):
+    recorded = direct
     mask, target_mask = (recorded[name][..., 0].astype("float32") for name in ("mask", "target_mask"))
     kspace, physics = recorded["kspace"], Cartesian()
     for size in ("8x6", "7x5", "9x16"):
@@ -76,6 +88,26 @@ def test_equals_the_operators_of_direct(reference):
     assert relative_error(consistent, recorded["dc_kspace"]) < 1e-6
     assert relative_error(np.abs(physics.combine_kspace(consistent, batch)), recorded["dc_image"]) < 1e-6
     assert relative_error(consistent * target_mask, recorded["projected_on_target"]) < 1e-6
+    # And of fully sampled k-space with two empty columns, which its target leaves out.
+    slice_target, padding = np.zeros((14, 11), "float32"), recorded["padding"][..., 0]
+    arguments = slice_target, mask[0, 0], FullTarget(), ConstantScaling(1.0)
+    masked, _, target, target_mask, *_ = prepare_partitions(kspace[0], *arguments, padding=(2, 11))
+    np.testing.assert_array_equal(target_mask[0], 1 - padding[0])
+    np.testing.assert_array_equal(masked[0], recorded["apply_mask"][0])
+    np.testing.assert_array_equal(target[0], recorded["apply_padding"][0])
+    assert relative_error(consistent * target_mask, recorded["dc_kspace_padded"]) < 1e-6
+
+
+@pytest.mark.parametrize("crop", [base.center_crop, fourier.center_crop])
+def test_equals_the_crops_of_direct(direct, crop):
+    np.testing.assert_array_equal(crop(np.abs(direct["kspace"]), (9, 6)), direct["center_crop_9x6"])
+    np.testing.assert_array_equal(crop(direct["kspace"][0], (8, 7)), direct["complex_center_crop_8x7"])
+
+
+def test_alternating_signs_equal_the_transforms_of_direct_that_are_not_centred(direct):
+    physics, z = Cartesian(alternating_signs=True), direct["z_8x6"]
+    assert relative_error(physics.maps_as_seen(ifft2c(physics.kspace_as_seen(z))), direct["ifft2_c0_n1_8x6"]) < 1e-6
+    assert relative_error(physics.kspace_as_seen(fft2c(physics.maps_as_seen(z))), direct["fft2_c0_n1_8x6"]) < 1e-6
 
 
 @pytest.mark.parametrize("case", ["s8x8", "s6x10"])
