@@ -5,7 +5,6 @@ import functools
 import inspect
 import json
 import numbers
-import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -96,9 +95,10 @@ def _settings(recipe):
 def _check_settings(folder, found, wanted):
     for key in wanted:
         if found.get(key, wanted[key]) != wanted[key]:
-            old, new = (textwrap.shorten(text, 100) for text in (found[key], wanted[key]))
+            values = f" {found[key]} instead of {wanted[key]}"
+            values = values if len(values) < 300 else ""
             raise ValueError(
-                f"{folder} holds a training that was finished with other settings, `{key}` {old} instead of {new}: "
+                f"{folder} holds a training that was finished with another `{key}`{values}: "
                 "choose another output folder, or remove this one."
             )
 

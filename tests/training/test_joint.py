@@ -126,10 +126,10 @@ def test_trainings_of_other_settings_are_refused(tmp_path, monkeypatch):
     assert len(lines) == 1
     for override, message in [
         ("epochs=7", "`epochs` 2 instead of 7: choose another output folder"),
-        ("model_arguments.num_filters=5", "`model_arguments` {"),
-        ("datasets.proxy.sampling.acceleration=2", "`datasets` {"),
+        ("model_arguments.num_filters=5", "`model_arguments` {num_iterations: 1, num_filters: 4"),
+        ("datasets.proxy.sampling.acceleration=2", "`datasets`: choose another"),
     ]:
-        with pytest.raises(ValueError, match=f"seed-0 holds .* finished with other settings, {message}"):
+        with pytest.raises(ValueError, match=f"seed-0 holds .* finished with another {message}"):
             train_with_seeds([load_recipe(RECIPE, [override])], tmp_path, [0], lines.append)
     recipe = {**load_recipe(RECIPE), "learning_rate": WarmupStepDecay(0.02, warmup_steps=4, decay_steps=10)}
     with pytest.raises(ValueError, match=r"`learning_rate` WarmupStepDecay\{learning_rate: 0.01"):
@@ -166,7 +166,7 @@ def test_bad_recipes_are_refused(tmp_path):
         ("datasets.target.sampling=random", "`datasets.target.sampling` must be of type SamplingMask or"),
         ("train_options.crop=(9, 9)", "`train_options` must be empty"),
         ("steps_per_epoch=0", "`steps_per_epoch` must be a whole number >= 1"),
-        ("datasets.target.split.ratio=1.5", r"`ratio` must be in \(0, 1\), got 1.5"),
+        ("datasets.target.split.ratio=1.5", r"`ratio` must be in \(0, 1\).*, got 1.5"),
     ]:
         with pytest.raises(ValueError, match=message):
             load_recipe(RECIPE, [override])
