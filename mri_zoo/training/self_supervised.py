@@ -141,10 +141,13 @@ class JointTraining(ReconstructionModel):
         """The sensitivity maps, from all samples of a partition; {} of one coil without."""
         flags = batch["self_supervised"]
         kept = {key: value for key, value in batch.items() if key in ("sensitivity_maps", "trajectory", "kernel")}
-        kspace = batch["kspace"] + scale(batch["target_kspace"], _broadcast(flags, batch["kspace"]))
+        moved = _broadcast(flags, batch["kspace"])
+        if not self.along_trajectory:  # a centre that both parts share is in the input already
+            moved = moved * (1 - batch["mask"])
+        kspace = batch["kspace"] + scale(batch["target_kspace"], moved)
         weights = "density" if self.along_trajectory else "mask"
-        moved = batch[f"target_{weights}"]
-        sampled = {**kept, "kspace": kspace, weights: batch[weights] + _broadcast(flags, moved) * moved}
+        others = batch[f"target_{weights}"]
+        sampled = {**kept, "kspace": kspace, weights: ops.maximum(batch[weights], _broadcast(flags, others) * others)}
         completed = complete_with(self.network, sampled)
         return {key: value for key, value in completed.items() if key == "sensitivity_maps"}
 

@@ -4,15 +4,20 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers import acquire, fft_reference, relative_error
+from helpers import acquire, fft_reference, random_complex, relative_error
 
 from mri_zoo import import_checkpoint
 from mri_zoo.data.fourier import ifft2c, root_sum_of_squares
+from mri_zoo.data.masks import RandomMask
+from mri_zoo.data.preparation import ConstantScaling, prepare_partitions
+from mri_zoo.data.splits import GaussianSplit, HalfSplit
 from mri_zoo.layers.convnet import ComplexNet
 from mri_zoo.layers.instance_unet import InstanceUNet
 from mri_zoo.layers.sensitivity import SensitivityRefiner
 from mri_zoo.losses import SSIM, DualDomainLoss, kspace_nmse
 from mri_zoo.models import DataConsistent, PDNet, RefinedMaps, VarNet, ZeroFilled
+from mri_zoo.physics.cartesian import Cartesian
+from mri_zoo.physics.coils import estimate_sensitivity_maps
 from mri_zoo.physics.noncartesian import NonCartesian
 from mri_zoo.training.self_supervised import JointTraining, step_weights
 
@@ -191,6 +196,20 @@ def test_maps_come_from_all_samples_of_a_partition_and_the_input_of_others(rng):
     expected = refined.sensitivity_maps({"kspace": samples.astype("complex64"), "mask": mask.astype("float32")})
     assert relative_error(maps, expected) < 1e-6
     assert JointTraining(ZeroFilled())._maps(partition(rng)[0]) == {}
+
+
+@pytest.mark.parametrize(
+    "split", [GaussianSplit(0.5, 2), GaussianSplit(0.5, shared_center=True), HalfSplit(shared_center=True)]
+)
+def test_maps_of_a_partition_are_those_of_all_samples(rng, split):
+    kspace = random_complex(rng, (3, 39, 45))
+    mask = RandomMask(4, 0.06)(39, 45, seed=1)
+    parts = prepare_partitions(kspace, np.zeros((39, 45), "float32"), mask, split, ConstantScaling(1.0), seed=3)
+    names = ("kspace", "mask", "target_kspace", "target_mask", "self_supervised")
+    physics = Cartesian(center_fraction=0.4)
+    found = JointTraining(PDNet(1, physics=physics))._maps(dict(zip(names, parts, strict=False)))
+    expected = estimate_sensitivity_maps((kspace * mask)[None], physics.center_fraction)
+    np.testing.assert_array_equal(found["sensitivity_maps"], expected)
 
 
 @pytest.mark.parametrize("coils", [1, 3])
