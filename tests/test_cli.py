@@ -276,7 +276,7 @@ def test_reconstruct_finds_the_sampling_of_an_undersampled_scan(run, tmp_path):
     _, out, _ = run(
         "reconstruct", tmp_path / "a.h5", "--model", "zero-filled", "--acceleration", 4, "-o", tmp_path / "o.h5"
     )
-    assert "as measured, acceleration 2.00" in out
+    assert "as measured, not with the sampling asked for, acceleration 2.00" in out
 
 
 def test_reconstruct_reads_stacks_of_images(run, tmp_path):
