@@ -22,7 +22,8 @@ GOLDEN_RATIO = (1 + np.sqrt(5)) / 2
 class GaussianMask(SamplingMask):
     """Columns or single samples, drawn from a normal distribution around the centre of k-space.
 
-    The number of samples is exact. The standard deviation along an axis of n positions is ``6 * sqrt(n // 2)``.
+    The number of samples is exact. The standard deviation along an axis of n positions is ``6 * sqrt(n // 2)``: where
+    that is little of a long axis, an acceleration near 1 takes long, as the edges are hardly ever drawn.
 
     Args:
         dimensions: 1 for columns, 2 for single samples.
@@ -156,7 +157,7 @@ class PoissonDiscMask(SamplingMask):
 
 @dataclasses.dataclass(frozen=True)
 class VariableDensityPoissonMask(SamplingMask):
-    """DIRECT's Poisson disc, bit for bit, which takes seconds where `PoissonDiscMask` is fast.
+    """DIRECT's Poisson disc, bit for bit; it takes up to a minute: `PoissonDiscMask` is the fast one, for training.
 
     The distance is 1 + slope * k, k the distance from the centre, 1 at the end of an axis; on a grid that is not square
     it is shorter along the shorter axis, but not below 1. The slope is searched by bisection until the acceleration is

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.linalg import toeplitz
 from scipy.ndimage import rotate
 
-from mri_zoo.data.masks import SamplingMask, centered_disc, spacing_beside_center
+from mri_zoo.data.masks import SamplingMask, centered_disc, central_lines, spacing_beside_center
 
 
 class KtMask(SamplingMask):
@@ -31,11 +31,8 @@ class KtColumnMask(KtMask):
     """Whole columns, other ones in each frame, and those of the centre in all."""
 
     def _draw_frames(self, frames, height, width, acceleration, fraction, rng):
-        num_center = round(width * fraction)
-        if num_center < 1:
-            raise ValueError(
-                f"`center_fraction` {fraction} gives no line of {width}; it takes more than {0.5 / width:.3g}."
-            )
+        center = central_lines(width, fraction)
+        num_center = center.stop - center.start
         columns = np.zeros((frames, width), bool)
         if num_center * acceleration < width:
             columns = self._columns(frames, width, num_center, acceleration, rng)

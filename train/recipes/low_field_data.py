@@ -98,9 +98,11 @@ def setup(name, datasets, data_consistent=False):
         "epochs": 12,
         "card": {
             "summary": f"A small vSHARP for one-coil brains at 0.055 T, acceleration 3; set-up {name}",
-            "data": "0.055 T scans and 3 T volumes as described in train/recipes/low_field_data.py of mri_zoo.",
+            "data": "Raw k-space of three subjects at 0.055 T"
+            + (" and magnitude volumes at 1.5 and 3 T" if "proxy" in datasets else "")
+            + ", see train/recipes/low_field_data.py of mri_zoo.",
             "licence": "Weights: MIT. Training data: CC0, CC-BY and MIT; none of it is part of this preset.",
-            "limits": "For demonstration: three subjects, at 0.055 T. On other scans, as the brain at 3 T that has no "
-            "noise, it is worse than the zero-filled image. Not for clinical use.",
+            "limits": "For demonstration: three subjects, at 0.055 T. Not for other scans: the table tells where it is "
+            "worse than the zero-filled image. Not for clinical use.",
         },
     }
