@@ -139,17 +139,19 @@ def slices_of(
     return dataset.apply(tf.data.experimental.assert_cardinality(count)).prefetch(tf.data.AUTOTUNE)
 
 
-def joint_batches(datasets, batch_size, *, scaling=None, steps=None, seed=0, epochs=None):
+def joint_batches(datasets, batch_size, *, mixed=False, scaling=None, steps=None, seed=0, epochs=None):
     """Batches for one training on several data sets, each of which has masks and a split of its own.
 
-    A batch comes from one data set, and holds slices of one shape. In an epoch each slice of each data set is there
-    once, so data sets take turns in proportion to their slices; a batch that the slices of a shape do not fill gets
-    others of them again.
+    A batch holds slices of one shape, and comes from one data set unless they are mixed. In an epoch each slice of each
+    data set is there once, so data sets take turns in proportion to their slices; a batch that the slices of a shape do
+    not fill gets others of them again.
 
     Args:
         datasets: dicts of `sources`, `sampling` and `split`, and optionally of `partitions`, `slices`, `inner_slices`
             and `crop`, all of `slices_of`, and of `repeats`, which is how often each slice is there in an epoch.
         batch_size: slices in a batch, several partitions of one counted each.
+        mixed: fill a batch with slices of all data sets that have its shape, as many partitions and, where there are
+            trajectories, the same one.
         scaling: rule of `mri_zoo.data.preparation`, no scaling by default.
         steps: batches in an epoch, drawn from all; by default all of them.
         seed: of the order, the masks and the partitions.
@@ -174,14 +176,14 @@ def joint_batches(datasets, batch_size, *, scaling=None, steps=None, seed=0, epo
     def batches(rng):
         """Every batch of an epoch once: a list of (slices, 3), data set, volume and slice."""
         found = []
-        for index, part in enumerate(parts):
-            rows = np.concatenate([part.order(rng) for _ in range(repeats[index])])
-            shapes = [part.shape(volume) for volume in rows[:, 0]]
-            for shape in sorted(set(shapes)):
-                own = rng.permutation(rows[[other == shape for other in shapes]])
-                size = batch_size // part.partitions
+        for group in [range(len(parts))] if mixed else [[index] for index in range(len(parts))]:
+            drawn = [(index, parts[index].order(rng)) for index in group for _ in range(repeats[index])]
+            rows = np.concatenate([np.insert(chosen, 0, index, axis=1) for index, chosen in drawn])
+            kinds = [parts[index].kind(volume) for index, volume in rows[:, :2]]
+            for kind in sorted(set(kinds)):
+                own, size = rng.permutation(rows[[other == kind for other in kinds]]), batch_size // kind[0]
                 own = np.concatenate([own, own[rng.integers(len(own), size=-len(own) % size)]])
-                found += [np.insert(chunk, 0, index, axis=1) for chunk in own.reshape(-1, size, 2)]
+                found += list(own.reshape(-1, size, 3))
         return found
 
     def order(epoch):
@@ -252,11 +254,13 @@ class _Examples:
         spec = _spec(self.trajectory, coils, self.full_kspace, self.split is not None)
         return spec | {"target": ((None,) * (self.trajectory or 2), tf.float32)}
 
-    def shape(self, volume):
-        """What the slices in a batch must have in common."""
+    def kind(self, volume):
+        """What the slices in a batch must have in common: the number of partitions, and the shapes of all arrays."""
         info = self.sources[volume].info
         samples = 0 if info.trajectory is None else len(info.trajectory)
-        return info.num_coils, *info.image_size, samples, *(info.target_size or ())
+        sampling = repr(self.sampling) if self.trajectory and not samples else ""
+        whole = self.split is not None and self.split.self_supervised
+        return self.partitions, *_extents(info, self.trajectory, self.crop, whole), samples, sampling
 
     def order(self, rng):
         """(number of examples, 2): volume and slice of each, in the order of an epoch."""
@@ -398,15 +402,20 @@ def count_batches(sources, sampling, batch_size, *, slices="all", inner_slices=N
     """
     dimensions, counts, certain = _dimensions(sources, sampling), collections.Counter(), True
     for info in (source.info for source in sources):
-        size = (info.height, info.width)
-        whole_target = options.get("augment") or getattr(options.get("split"), "self_supervised", False)
-        target = size if whole_target else info.target_size or size
-        target = tuple(map(min, target, options.get("crop") or target))
+        whole = options.get("augment") or getattr(options.get("split"), "self_supervised", False)
         chosen = 1 if dimensions == 3 else len(_chosen(info, slices, inner_slices, np.random.default_rng(0)))
-        counts[info.num_coils, size, target, info.num_slices if dimensions == 3 else None] += partitions * chosen
+        counts[_extents(info, dimensions, options.get("crop"), whole)] += partitions * chosen
         turned = options.get("augment") and info.height != info.width
         certain = certain and not (dimensions or turned or _is_undersampled(info))
     return sum(math.ceil(count / batch_size) for count in counts.values()), certain
+
+
+def _extents(info, dimensions, crop, whole):
+    """The numbers that shape a slice's input and target; `whole` where the target comes from k-space."""
+    size = (info.height, info.width)
+    target = size if whole else info.target_size or size
+    depth = info.num_slices if dimensions == 3 and info.depth is None else info.depth or 0
+    return info.num_coils, depth, *size, *map(min, target, crop or target)
 
 
 @contextlib.contextmanager

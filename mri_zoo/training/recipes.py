@@ -11,6 +11,7 @@ sources                 function (root, split) -> list of `VolumeSource`s; split
 datasets                instead of the training data of `sources`: a dict of dicts, one for each data set, as
                         `mri_zoo.data.joint_batches` takes them, but `sources` is a function (root) -> list
 steps_per_epoch         batches of `datasets` in an epoch; all of them by default
+mixed_batches           whether slices of different `datasets` share a batch; False by default
 root                    folder given to `sources`; None leaves it open, to be given with ``--set root=DIR``
 sampling                a mask of `mri_zoo.data.masks`, or a trajectory of `mri_zoo.data.trajectories`; each of
                         `datasets` has its own to train with
@@ -60,6 +61,7 @@ DEFAULTS = {
     "initial_weights": None,
     "datasets": None,
     "steps_per_epoch": None,
+    "mixed_batches": False,
     "scaling": ConstantScaling(),
     "train_options": {},
     "validation_options": {},
@@ -160,6 +162,8 @@ def _check_datasets(recipe):
             _check_sampling(f"datasets.{name}.sampling", dataset["sampling"])
     if datasets is not None and recipe["train_options"]:
         raise ValueError("With `datasets`, options belong to each of them: `train_options` must be empty.")
+    if not isinstance(recipe["mixed_batches"], bool) or (recipe["mixed_batches"] and datasets is None):
+        raise ValueError(f"`mixed_batches` must be a bool, and needs `datasets`; got {recipe['mixed_batches']!r}.")
     if steps is not None and (datasets is None or not isinstance(steps, int) or steps < 1):
         raise ValueError(f"`steps_per_epoch` must be a whole number >= 1, and needs `datasets`; got {steps!r}.")
 

@@ -168,6 +168,7 @@ class _Pipeline:
             return self.pipeline.joint_batches(
                 self.datasets,
                 self.recipe["batch_size"],
+                mixed=self.recipe["mixed_batches"],
                 scaling=self.recipe["scaling"],
                 steps=self.recipe["steps_per_epoch"],
                 seed=self.recipe["seed"],

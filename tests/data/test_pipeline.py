@@ -11,17 +11,19 @@ from mri_zoo.data.masks import EquispacedMask, RandomMask, seed_from_name
 from mri_zoo.data.pipeline import batch_by_shape, data_errors, fastmri, joint_batches, oasis, slices_of
 from mri_zoo.data.preparation import ConstantScaling, PercentileScaling
 from mri_zoo.data.splits import FullTarget, GaussianSplit, UniformSplit
+from mri_zoo.data.trajectories import Radial3DTrajectory, RadialTrajectory
 from mri_zoo.data.volume import DataError, Volume, VolumeInfo
 
 
 class Source:
     """A volume in memory whose slice s has the constant image s + 1."""
 
-    def __init__(self, name, size=(15, 13), num_slices=4, num_coils=1, mask=None):
-        self.info = VolumeInfo(name, num_slices, num_coils, *size, mask=mask)
+    def __init__(self, name, size=(15, 13), num_slices=4, num_coils=1, mask=None, target_size=None):
+        self.info = VolumeInfo(name, num_slices, num_coils, *size, mask=mask, target_size=target_size)
         self.reads = []
 
     def read(self, slices=None):
+        slices = range(self.info.num_slices) if slices is None else slices
         self.reads.append(tuple(slices))
         shape = (len(slices), self.info.num_coils, self.info.height, self.info.width)
         images = np.broadcast_to(np.add(slices, 1).reshape(-1, 1, 1, 1), shape).astype("complex64")
@@ -325,6 +327,49 @@ def test_a_joint_batch_is_of_one_data_set_and_one_shape():
         np.testing.assert_array_equal(inputs["self_supervised"], [not supervised] * 2)
         numbers += [round(float(image.max())) for image in target] if supervised else []
     assert sorted(numbers) == [1, 2, 3, 4, 5, 6]  # each slice once
+
+
+def test_mixed_batches_hold_slices_of_all_data_sets_of_a_shape():
+    shared = {"sampling": RandomMask(2, 0.3), "split": FullTarget()}
+    datasets = [
+        {"sources": [Noise("a.h5", num_slices=5), Noise("b.h5", size=(17, 11))], "sampling": FIXED, "split": SPLIT},
+        {"sources": [Source("c.h5", num_slices=7)], **shared},
+        {"sources": [Source("d.h5", num_slices=4)], **shared, "crop": (9, 9)},
+    ]
+    kinds, numbers = [], []
+    for inputs, target in elements(joint_batches(datasets, 4, mixed=True, seed=2)):
+        kinds.append((*target.shape[1:], *inputs["self_supervised"].astype(int)))
+        numbers += [round(float(image.max())) for image in target] if target.shape[1:] == (9, 9) else []
+        shared_samples = np.any(inputs["kspace"] * inputs["target_mask"], axis=(1, 2, 3))
+        np.testing.assert_array_equal(shared_samples, inputs["self_supervised"] == 0)
+    assert sorted(kind[:2] for kind in kinds) == [(9, 9), (15, 13), (15, 13), (15, 13), (17, 11)]
+    own = [kind[2:] for kind in kinds if kind[:2] == (15, 13)]
+    assert np.sum(own) == 5 and any(0 < sum(flags) < 4 for flags in own)
+    assert sorted(numbers) == [1, 2, 3, 4]
+
+
+def test_mixed_batches_have_one_shape_of_the_target_too():
+    """A reference may be smaller than the k-space, from which the target of a partition comes."""
+    sources = [Noise("a.h5", num_slices=3, target_size=(9, 7))]
+    datasets = [{"sources": sources, "sampling": FIXED, "split": split} for split in (SPLIT, FullTarget())]
+    sizes = [target.shape[1:] for _, target in elements(joint_batches(datasets, 3, mixed=True))]
+    assert sorted(sizes) == [(9, 7), (15, 13)]
+    datasets = [data | {"crop": (8, 6)} for data in datasets]
+    assert [target.shape[1:] for _, target in elements(joint_batches(datasets, 6, mixed=True))] == [(8, 6)]
+
+
+def test_mixed_batches_have_one_trajectory():
+    shared = {"sources": [Source("a.h5", num_slices=2)], "split": FullTarget()}
+    datasets = [{**shared, "sampling": RadialTrajectory(acceleration)} for acceleration in (1, 1, 2)]
+    samples = [inputs["kspace"].shape[::2] for inputs, _ in elements(joint_batches(datasets, 4, mixed=True))]
+    assert len(samples) == len(set(samples)) == 2 and {batch for batch, _ in samples} == {4}
+
+
+def test_joint_batches_of_volumes_have_one_depth():
+    sources = [Source(f"{depth}.h5", num_slices=depth) for depth in (4, 6, 4)]
+    data = {"sources": sources, "sampling": Radial3DTrajectory(2), "split": FullTarget()}
+    depths = [target.shape[:2] for _, target in elements(joint_batches([data], 2))]
+    assert sorted(depths) == [(2, 4), (2, 6)]
 
 
 def test_joint_batches_follow_repeats_steps_seed_and_epoch():

@@ -63,6 +63,16 @@ def test_joint_training_lowers_the_loss_and_gives_a_preset(finished):
     assert "WarmupStepDecay (learning_rate 0.01, warmup_steps 4" in preset.metadata["training"]
 
 
+def test_mixed_batches_lower_the_loss_and_are_blind_too(tmp_path):
+    recipe = load_recipe(RECIPE, ["mixed_batches=True", "batch_size=5"])
+    for name, root in [("run", "nowhere"), ("blind", 1e30)]:
+        train({**recipe, "root": root}, tmp_path / name, report=silent)
+    assert_equal_weights(tmp_path / "run", tmp_path / "blind")
+    with open(tmp_path / "run" / "log.csv") as file:
+        log = list(csv.DictReader(file))
+    assert float(log[1]["loss"]) < float(log[0]["loss"])
+
+
 def test_unsampled_kspace_and_reference_of_the_target_have_no_influence(finished, tmp_path):
     """They are huge constants here, and the weights are equal to the bit."""
     train({**load_recipe(RECIPE), "root": 1e30}, tmp_path, report=silent)
@@ -167,6 +177,7 @@ def test_bad_recipes_are_refused(tmp_path):
         ("sources=3", "`sources` must be a class or a function, got 3"),
         ("datasets.target.sampling=random", "`datasets.target.sampling` must be of type SamplingMask or"),
         ("train_options.crop=(9, 9)", "`train_options` must be empty"),
+        ("mixed_batches=3", "`mixed_batches` must be a bool, and needs `datasets`; got 3"),
         ("steps_per_epoch=0", "`steps_per_epoch` must be a whole number >= 1"),
         ("datasets.target.split.ratio=1.5", r"`ratio` must be in \(0, 1\).*, got 1.5"),
     ]:
