@@ -50,7 +50,6 @@ def test_iteration_equals_that_of_torchkbnufft(reference, case, size):
     assert relative_error(weights / np.linalg.norm(weights), expected / np.linalg.norm(expected)) < 2e-3
 
 
-# In three dimensions its values are not the volumes of the cells' hulls, which ours are: see the next test.
 @pytest.mark.parametrize("case, size", OTHERS.items())
 def test_cells_equal_those_of_mri_nufft(reference, case, size):
     with np.load(reference / "pytorch" / "numeric" / "mrinufft_density.npz") as file:
@@ -61,6 +60,26 @@ def test_cells_equal_those_of_mri_nufft(reference, case, size):
     # It has other values for open cells and cells of samples that coincide away from the centre.
     assert np.mean(np.abs(ratio / np.median(ratio) - 1) < 1e-3) > 0.9
     assert np.all(weights >= 0) and gain(weights, trajectory.astype("float32"), size) == pytest.approx(1, rel=1e-4)
+
+
+@pytest.mark.parametrize("case", ["random3d", "cones3d"])
+def test_cells_of_mri_nufft_in_space_are_ours_with_another_sum(reference, case):
+    """It adds the determinants of every vertex with every edge, which are no tetrahedra: no volume of the cell."""
+    from scipy.spatial import Voronoi
+
+    with np.load(reference / "pytorch" / "numeric" / "mrinufft_density.npz") as file:
+        trajectory, expected = file[f"traj_{case}"], file[f"voronoi_{case}"]
+    points, inverse, counts = np.unique(trajectory.reshape(-1, 3), axis=0, return_inverse=True, return_counts=True)
+    cells = Voronoi(points)
+    regions = [cells.regions[region] for region in cells.point_region]
+    closed = np.array([-1 not in region for region in regions])
+    sums = np.ones(len(points))
+    for index in np.flatnonzero(closed):
+        first, *rest = cells.vertices[regions[index]]
+        rest = np.array(rest) - first
+        sums[index] = np.sum(np.abs(np.cross(rest[:-1], rest[1:]) @ rest[:-2].T))
+    ratio = ((sums / counts)[inverse] / expected)[closed[inverse]]
+    np.testing.assert_allclose(ratio, np.median(ratio), rtol=1e-3)
 
 
 def test_volumes_of_cells_are_those_of_their_hulls(rng):
