@@ -131,6 +131,14 @@ def reconstruct(
     center_echo: Annotated[
         bool, typer.Option("--center-echo", help="Take a linear phase off a scan along a trajectory.")
     ] = False,
+    image_size: Annotated[
+        str | None,
+        typer.Option(help="HEIGHTxWIDTH or DEPTHxHEIGHTxWIDTH of a scan along a trajectory; its file's by default."),
+    ] = None,
+    units: Annotated[
+        str | None,
+        typer.Option(help="Of its trajectory: cycles/pixel, cycles/FOV or radians/pixel; its file's by default."),
+    ] = None,
 ):
     """Reconstruct one scan: fastMRI or trajectory HDF5, ISMRMRD, BART .cfl, NIfTI.
 
@@ -143,7 +151,9 @@ def reconstruct(
     preset = _presets([model])[0]
     chosen = _fitting_sampling([preset], sampling, acceleration, center_fraction)
     with _bar() as progress:
-        line = reconstruct_file(preset, file, output, chosen, images, coils, center_echo, progress)
+        line = reconstruct_file(
+            *(preset, file, output, chosen, images, coils, center_echo, _size(image_size), units), progress=progress
+        )
     console.print(line, highlight=False, soft_wrap=True)
 
 
@@ -269,6 +279,16 @@ def download_weights(name: Annotated[str, typer.Argument(help="Name of `mri-zoo 
     if find_published(name)["sha256"] is None:
         line = f"unverified: to be recorded in mri_zoo/presets/published.json, SHA-256 {digest}"
         console.print(line, highlight=False, soft_wrap=True)
+
+
+def _size(text):
+    """(320, 320) of "320x320"."""
+    if text is None:
+        return None
+    extents = text.split("x")
+    if len(extents) not in (2, 3) or not all(extent.isdecimal() and int(extent) for extent in extents):
+        raise ValueError(f"--image-size must be like 320x320 or 128x320x320, got {text!r}.")
+    return tuple(map(int, extents))
 
 
 def _print_names(lines):

@@ -337,10 +337,15 @@ def test_train_prepare_evaluate_and_reconstruct_along_a_trajectory(run, tmp_path
     for model in (preset, "zero-filled"):
         scan, output = write_measured(tmp_path / "spokes.h5"), tmp_path / "image.h5"
         code, out, _ = run("reconstruct", scan, "--model", model, "-o", output)
-        assert code == 0 and "1 slices by" in out and "as measured, acceleration 1.80" in out
+        assert code == 0 and "1 slice by" in out and "as measured, acceleration 1.80" in out
         with h5py.File(output) as file:
             found = file["reconstruction"][0]
     assert np.corrcoef(found.ravel(), image()[0].ravel())[0, 1] > 0.8
+    write_measured(tmp_path / "untold.h5", "")
+    told = ("--units", "radians/pixel", "--image-size", "36x32")
+    assert run("reconstruct", tmp_path / "untold.h5", "--model", preset, "-o", output, *told)[0] == 0
+    with h5py.File(output) as file:
+        assert file["reconstruction"].shape == (1, 36, 32)
     code, out, _ = run("reconstruct", tmp_path / "scan.h5", "--model", preset, "-o", output, "--trajectory", "spiral")
     assert code == 0 and "undersampled here, acceleration 2.00" in out
 
@@ -382,6 +387,12 @@ def bad_trajectories():
             "far.h5: dataset `trajectory`: The trajectory reaches 3.17301 radians/pixel",
         ),
         "wrong units": (("reconstruct", "{units}", "--model", "{spokes}", *output), "has the units 'furlongs'"),
+        "unknown units": ((*measured, "{spokes}", "--units", "furlongs", *output), "furlongs"),
+        "no size": ((*measured, "{spokes}", "--image-size", "40", *output), "--image-size must be like 320x320"),
+        "size of a Cartesian scan": (
+            (*full, "{spokes}", "--image-size", "9x9", *output),
+            "`image_size` cannot be given",
+        ),
         "NaN in the trajectory": (("reconstruct", "{holes}", "--model", "{spokes}", *output), "trajectory holds NaN"),
         "NaN in k-space": (
             ("reconstruct", "{nan}", "--model", "{spokes}", *output),

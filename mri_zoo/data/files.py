@@ -8,6 +8,7 @@ import collections
 import contextlib
 import functools
 import gzip
+import inspect
 import re
 import threading
 import xml.etree.ElementTree as ElementTree
@@ -225,7 +226,7 @@ class ImageFile(MagnitudeFile):
         return np.abs(self._images.read(slices, np.float32))
 
 
-def open_volume(path, dataset=None, phase_seed=None):
+def open_volume(path, dataset=None, phase_seed=None, image_size=None, units=None):
     """The reader for a file, by its extension and content.
 
     Args:
@@ -233,19 +234,26 @@ def open_volume(path, dataset=None, phase_seed=None):
             fastMRI's.
         dataset: reads this dataset of an HDF5 file as magnitude images.
         phase_seed: simulated phase of magnitude images.
+        image_size: (height, width) or (depth, height, width) of a scan along a trajectory, in place of its file's.
+        units: of the trajectory, where its file does not tell them or tells wrong ones: see `as_trajectory`.
 
     Raises:
-        DataError: if the file cannot be used.
+        DataError: if the file cannot be used, or its reader does not take an argument.
     """
+    given = {"image_size": image_size, "units": units}
+    given = {key: value for key, value in given.items() if value is not None}
     if dataset is not None:
-        return ImageFile(path, dataset, phase_seed)
-    if Path(path).name.lower().endswith(_EXTENSIONS["oasis"]):
-        return NIfTIFile(path, phase_seed)
-    from mri_zoo.data import raw  # which brings Keras along
+        reader, options = ImageFile, (dataset, phase_seed)
+    elif Path(path).name.lower().endswith(_EXTENSIONS["oasis"]):
+        reader, options = NIfTIFile, (phase_seed,)
+    else:
+        from mri_zoo.data import raw  # which brings Keras along
 
-    if Path(path).suffix.lower() in (".cfl", ".hdr"):
-        return raw.BARTFile(path)
-    return (raw.hdf5_reader(path) or FastMRIFile)(path)
+        bart = Path(path).suffix.lower() in (".cfl", ".hdr")
+        reader, options = raw.BARTFile if bart else raw.hdf5_reader(path) or FastMRIFile, ()
+    if refused := given.keys() - inspect.signature(reader).parameters:
+        raise DataError(f"{path}: `{refused.pop()}` cannot be given, {reader.__name__} does not take it.")
+    return reader(path, *options, **given)
 
 
 def image_datasets(path):

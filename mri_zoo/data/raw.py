@@ -34,13 +34,14 @@ class TrajectoryFile:
     Args:
         path: the file.
         image_size: (height, width) or (depth, height, width) in place of `matrix_size`.
+        units: in place of the attribute, see `as_trajectory`.
 
     Raises:
         DataError: if the file is missing, damaged, or not in this layout; if trajectory and k-space do not fit each
             other or the image size; on reading, if samples are not finite.
     """
 
-    def __init__(self, path, image_size=None):
+    def __init__(self, path, image_size=None, units=None):
         self.path = Path(path)
         with open_hdf5(self.path) as file:
             axes = "(coil, shot, sample) or (slice, coil, shot, sample)"
@@ -52,7 +53,8 @@ class TrajectoryFile:
                 expected = f"{kspace.shape[-2:]} shots and samples, as `kspace` has"
                 raise hdf5_error(file, "trajectory", f"has shape {stored.shape}", expected)
             size = image_size or _matrix_size(file, stored.shape[-1])
-            trajectory = _in_radians(f"{self.path}: dataset `trajectory`", stored[()], _units(file, stored), size)
+            units = units or _units(file, stored)
+            trajectory = _in_radians(f"{self.path}: dataset `trajectory`", stored[()], units, size)
             density = None
             if "density" in file:
                 density = hdf5_dataset(file, "density", "real", (2,), "(shot, sample)")[()]

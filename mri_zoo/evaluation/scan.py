@@ -22,7 +22,18 @@ from mri_zoo.evaluation.reconstruction import reconstruct
 FORMATS = (".h5", ".nii", ".nii.gz", ".png")
 
 
-def reconstruct_file(preset, path, output, sampling=None, images=None, num_coils=1, center_echo=False, progress=None):
+def reconstruct_file(
+    preset,
+    path,
+    output,
+    sampling=None,
+    images=None,
+    num_coils=1,
+    center_echo=False,
+    image_size=None,
+    units=None,
+    progress=None,
+):
     """Reconstruct a scan slice by slice and write its magnitude, in the scan's units.
 
     An undersampled scan, which has a trajectory, a `mask` or empty k-space lines between sampled ones, is reconstructed
@@ -39,6 +50,8 @@ def reconstruct_file(preset, path, output, sampling=None, images=None, num_coils
         num_coils: coils to simulate, for scans that are magnitude images.
         center_echo: put the strongest signal into the centre of k-space, see `CenteredEcho`; for scans along a
             trajectory.
+        image_size: of a scan along a trajectory, see `open_volume`.
+        units: likewise.
         progress: called as ``progress(done, total, text)``.
 
     Returns:
@@ -56,7 +69,7 @@ def reconstruct_file(preset, path, output, sampling=None, images=None, num_coils
     if output.exists() and path.exists() and output.samefile(path):
         raise ValueError(f"{output}: is the scan itself, which would be lost; choose another output.")
     with _writing(output) as writing:
-        source = scan = _open_scan(path, images)
+        source = scan = _open_scan(path, images, image_size, units)
         if num_coils > 1:
             if source.info.num_coils > 1:
                 raise ValueError(f"{path}: has {source.info.num_coils} coils of its own, cannot simulate {num_coils}.")
@@ -82,7 +95,8 @@ def reconstruct_file(preset, path, output, sampling=None, images=None, num_coils
                     "--center-echo); expected a scan."
                 )
         _write(writing, output.name, image, scan, preset)
-    what = f"{info.num_slices} slices" + (f" of `{scan.dataset}`" if isinstance(scan, ImageFile) else "")
+    what = f"{info.num_slices} slice" + ("s" if info.num_slices > 1 else "")
+    what += f" of `{scan.dataset}`" if isinstance(scan, ImageFile) else ""
     return f"{output}: {what} by {preset.name}, {done}, acceleration {acceleration:.2f}"
 
 
@@ -97,11 +111,11 @@ def _reconstructed(preset, source, sampled, progress):
         yield reconstruct(preset, source.read(indices), sampled)
 
 
-def _open_scan(path, images):
+def _open_scan(path, images, image_size, units):
     """The reader of a file; without k-space, that of its first stack of images."""
     if images is None and h5py.is_hdf5(path):
         images = next(iter(image_datasets(path)), None)
-    return open_volume(path, images)
+    return open_volume(path, images, image_size=image_size, units=units)
 
 
 @contextlib.contextmanager

@@ -41,7 +41,7 @@ def nufft(image, trajectory, implementation="auto"):
         (batch, coil, samples) complex64.
 
     Raises:
-        ValueError: if the arguments do not fit each other, or a trajectory that is a NumPy array holds values which
+        ValueError: if the arguments do not fit each other, or a trajectory that is no tensor holds values which
             `check_trajectory` refuses.
         ImportError: if the implementation's library is missing.
     """
@@ -70,7 +70,7 @@ def nufft_adjoint(samples, trajectory, size, implementation="auto"):
         (batch, coil, *size) complex64.
 
     Raises:
-        ValueError: if the arguments do not fit each other, or a trajectory that is a NumPy array holds values which
+        ValueError: if the arguments do not fit each other, or a trajectory that is no tensor holds values which
             `check_trajectory` refuses.
         ImportError: if the implementation's library is missing.
     """
@@ -125,12 +125,13 @@ def toeplitz(image, kernel):
         (batch, coil, *size) complex64.
     """
     image, kernel = _tensor(image, "complex64"), _tensor(kernel, "float32")
-    for n, doubled in zip(image.shape[2:], kernel.shape[1:], strict=True):
-        if None not in (n, doubled) and doubled != 2 * n:
-            raise ValueError(
-                f"A kernel of the shape {tuple(kernel.shape)} belongs to an image of half its size, not to "
-                f"{tuple(image.shape)}."
-            )
+    allowed = [(1, image.shape[0]), *((None if n is None else 2 * n,) for n in image.shape[2:])]
+    pairs = zip(kernel.shape, allowed, strict=False)
+    if len(kernel.shape) != len(allowed) or any(n is not None and n not in ns and None not in ns for n, ns in pairs):
+        raise ValueError(
+            f"A kernel must have a batch of 1 or the images' and twice their size; got the shape {tuple(kernel.shape)} "
+            f"for images of {tuple(image.shape)}."
+        )
     if len(kernel.shape) == 4:  # a volume with its doubled axes would take eight times the memory
         return _split_product(image, kernel, 0)
     height, width = ops.shape(image)[2:]
@@ -235,16 +236,18 @@ def _check_shapes(data, trajectory, size):
     if len(trajectory.shape) != 3:
         raise ValueError(f"`trajectory` must be (batch or 1, samples, dim), got the shape {tuple(trajectory.shape)}.")
     dimensions = trajectory.shape[-1]
-    if dimensions not in (2, 3) or len(size) != dimensions:
-        raise ValueError(f"A trajectory of {dimensions} axes does not fit an image of {len(size)} axes: {tuple(size)}.")
+    empty = any(isinstance(n, int) and n < 1 for n in size)  # a graph may leave an extent open
+    if dimensions not in (2, 3) or len(size) != dimensions or empty:
+        raise ValueError(f"A trajectory of {dimensions} axes does not fit an image of the size {tuple(size)}.")
     batch, groups = data.shape[0], trajectory.shape[0]
     if None not in (batch, groups) and groups not in (1, batch):
         raise ValueError(f"`trajectory` must have a batch of 1 or {batch}, as the data, got {groups}.")
 
 
 def _check_values(trajectory):
-    if isinstance(trajectory, np.ndarray):  # a tensor would have to come from its device, or is part of a graph
-        check_trajectory(trajectory, trajectory.shape[-1])
+    # A tensor would have to come from its device, or is part of a graph.
+    if isinstance(trajectory, (np.ndarray, list, tuple)):
+        check_trajectory(trajectory, np.shape(trajectory)[-1])
 
 
 def _implementation(name, x):

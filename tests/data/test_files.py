@@ -447,6 +447,8 @@ def test_open_volume_picks_the_reader(write_h5, write_nifti, kspace):
     assert isinstance(nifti, NIfTIFile) and nifti.phase_seed == 3
     images = open_volume(write_h5(name="images.h5", T1w=np.ones((2, 5, 4))), dataset="T1w")
     assert isinstance(images, ImageFile) and images.info.contrast == "T1w"
+    with pytest.raises(DataError, match="h5: `units` cannot be given, FastMRIFile does not take it"):
+        open_volume(write_h5(kspace=kspace), units="cycles/FOV")
     with pytest.raises(DataError, match="pyproject.png: no such file"):
         open_volume("pyproject.png")
 

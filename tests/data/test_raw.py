@@ -97,6 +97,8 @@ def test_hdf5_of_all_units_and_layouts(rng, tmp_path):
     assert source.info.num_slices == 2 and source.info.num_coils == 3 and source.info.density.shape == (90,)
     np.testing.assert_array_equal(source.read([1]).kspace, 2 * samples.reshape(1, 3, -1))
     assert TrajectoryFile(tmp_path / "b.h5", image_size=(20, 18)).info.image_size == (20, 18)
+    source = open_volume(write(tmp_path / "c.h5", samples, cycles(shots) * [13, 15], "?"), units="cycles/FOV")
+    np.testing.assert_allclose(source.info.trajectory, shots.reshape(-1, 2), atol=1e-6)
 
 
 def test_reconstruction_of_a_file_is_the_image(rng, tmp_path):

@@ -200,8 +200,8 @@ def test_a_missing_library_is_named_with_the_command_that_installs_it(rng, monke
 @pytest.mark.parametrize(
     "image, trajectory, implementation, message",
     [
-        ((1, 1, 6, 5), (1, 9, 3), "auto", "trajectory of 3 axes does not fit an image of 2 axes"),
-        ((1, 1, 6, 5, 4), (1, 9, 2), "auto", "trajectory of 2 axes does not fit an image of 3 axes"),
+        ((1, 1, 6, 5), (1, 9, 3), "auto", "trajectory of 3 axes does not fit an image of the size"),
+        ((1, 1, 6, 5, 4), (1, 9, 2), "auto", "trajectory of 2 axes does not fit an image of the size"),
         ((1, 1, 6, 5), (9, 2), "auto", r"must be \(batch or 1, samples, dim\), got the shape \(9, 2\)"),
         ((3, 1, 6, 5), (2, 9, 2), "auto", "must have a batch of 1 or 3, as the data, got 2"),
         ((1, 1, 6, 5), (1, 9, 2), "fft", "must be one of auto, finufft, .*got 'fft'"),
@@ -215,8 +215,13 @@ def test_bad_arguments_are_refused(image, trajectory, implementation, message):
 def test_adjoint_and_product_refuse_what_does_not_fit(rng):
     with pytest.raises(ValueError, match="8 samples were measured, the trajectory has 9"):
         nufft_adjoint(np.zeros((1, 1, 8), "complex64"), draw(rng, (6, 5), samples=9), (6, 5))
-    with pytest.raises(ValueError, match="belongs to an image of half its size"):
-        toeplitz(np.zeros((1, 1, 6, 5), "complex64"), np.zeros((1, 12, 12), "float32"))
+    with pytest.raises(ValueError, match=r"does not fit an image of the size \(0, 5\)"):
+        nufft_adjoint(np.zeros((1, 1, 9), "complex64"), draw(rng, (6, 5), samples=9), (0, 5))
+    for shape in [(1, 12, 12), (2, 12, 10), (12, 10), (1, 12, 10, 8)]:
+        with pytest.raises(ValueError, match=r"a batch of 1 or the images' and twice their size; got the shape \(\d"):
+            toeplitz(np.zeros((3, 1, 6, 5), "complex64"), np.zeros(shape, "float32"))
+    with pytest.raises(ValueError, match="from -pi to pi, got values up to 4"):
+        nufft(np.zeros((1, 1, 6, 5), "complex64"), [[[0.0, 4.0]]])
 
 
 @pytest.mark.parametrize(
