@@ -25,7 +25,7 @@ PROBLEMS = {  # size of the image, number of samples
     "640x400": ((640, 400), 64_000),
     "128x128x128": ((128, 128, 128), 500_000),
 }
-GRIDDED = 5_000_000  # samples of all coils; gridding of more takes many gigabytes
+GRIDDED = 200_000_000  # neighbours of the samples of all coils; gridding with more takes many gigabytes and minutes
 COLUMNS = ("forward", "adjoint", "normal")
 HEADINGS = ("image", "samples", "coils", "implementation", *COLUMNS, "normal / Toeplitz", "kernel")
 IMPLEMENTATIONS = ("toeplitz", "finufft", "kaiser_bessel", "tfkbnufft", "raw finufft", "torchkbnufft")
@@ -106,7 +106,7 @@ def toeplitz_functions(image, samples, trajectory, density):
 
 def our_functions(name, image, samples, trajectory, density):
     """`nufft` and `nufft_adjoint` with an implementation, and their product; None where it cannot run."""
-    if name != "finufft" and samples.size > GRIDDED:
+    if name != "finufft" and samples.size * 6 ** trajectory.shape[-1] > GRIDDED:
         return None
     library = {"kaiser_bessel": "keras"}.get(name, name)
     on_tensorflow = keras.backend.backend() == "tensorflow"
@@ -140,7 +140,7 @@ def raw_finufft(image, samples, trajectory, density):
 
 def torchkbnufft(image, samples, trajectory, density):
     """The library with its default settings, and its own Toeplitz product as the normal operator; None without it."""
-    if importlib.util.find_spec("torchkbnufft") is None or samples.size > GRIDDED:
+    if importlib.util.find_spec("torchkbnufft") is None or samples.size * 6 ** trajectory.shape[-1] > GRIDDED:
         return None
     import torch
     import torchkbnufft as tkbn
