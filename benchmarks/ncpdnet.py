@@ -27,16 +27,19 @@ def main():
     parser.add_argument("--spokes", type=int, default=100, help="radial, of as many samples as the image is high")
     parser.add_argument("--coils", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--runs", type=int, default=5, help="of which the fastest is printed")
-    parser.add_argument("--variant", type=int, nargs="+", default=range(len(VARIANTS)), help="numbers of the rows")
+    parser.add_argument("--variant", type=int, nargs="+", choices=range(len(VARIANTS)), help="numbers of the rows")
     parser.add_argument("--no-training", action="store_true", help="the forward pass alone")
     options = parser.parse_args()
+    on_tensorflow = os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow"
+    names = [VARIANTS[i] for i in options.variant or range(len(VARIANTS))]
+    names = [name for name in names if on_tensorflow or name != PREDECESSOR]
     samples = options.spokes * options.height
     print(f"{options.height} x {options.width}, {samples} samples, batch of 1, {alone(device_name)}")
     print("| " + " | ".join(HEADINGS) + " |\n|" + " --- |" * len(HEADINGS))
     for coils in options.coils:
         found = {}
         for turn in ("first", "second"):
-            for name in (VARIANTS[i] for i in options.variant):
+            for name in names:
                 print(f"{name}, {coils} coil(s), {turn} turn", file=sys.stderr, flush=True)
                 forward, step, peak = alone(measure, name, coils, options)
                 before = found.get(name, (forward, step, peak))
