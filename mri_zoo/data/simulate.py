@@ -118,8 +118,8 @@ class Simulation(abc.ABC):
         size: (height, width) of the acquired k-space, at most the images'; all of it by default. A smaller matrix
             measures only the centre of k-space: the field of view stays, the resolution drops, intensities are kept.
         seed: a non-negative integer.
-        phase: with False the images stay real, as in the OASIS experiments of the thesis: one coil then has the
-            sensitivity 1, and its k-space is Hermitian.
+        phase: how many times as much as `smooth_phase` gives. With 0 or False the images stay real, as in the OASIS
+            experiments of the thesis: one coil then has the sensitivity 1, and its k-space is Hermitian.
 
     Raises:
         ValueError: if `num_coils`, `size` or `seed` is out of range.
@@ -132,8 +132,8 @@ class Simulation(abc.ABC):
             raise ValueError(
                 f"`size` must be at most that of the images of {info.name}, {(info.height, info.width)}, got {size}."
             )
-        if seed < 0:
-            raise ValueError(f"`seed` must not be negative, got {seed}.")
+        if seed < 0 or phase < 0:
+            raise ValueError(f"`seed` and `phase` must not be negative, got {seed} and {phase}.")
         self._image_size, self._seed, self._phase = (info.height, info.width), seed, phase
         self.info = dataclasses.replace(
             info,
@@ -176,7 +176,7 @@ class Simulation(abc.ABC):
         height, width = self._image_size
         coil_images = image[None].astype(np.complex64)
         if self._phase:
-            coil_images = coil_images * np.exp(1j * smooth_phase(height, width, rng))
+            coil_images = coil_images * np.exp(1j * self._phase * smooth_phase(height, width, rng))
         if self._phase or self.info.num_coils > 1:
             coil_images = coil_images * coil_sensitivities(self.info.num_coils, height, width, rng)
         kspace = fft2c(coil_images)

@@ -34,17 +34,24 @@ SINGLE_COIL_LIMITS = (
 SHORT_TRAINING = "Trained for little more than a thousand steps; more make it better. "
 
 
-def sources(root, split, num_coils):
-    """The volumes of a split, seen by `num_coils` coils: by one without phase, as in OASIS, by more with phase."""
+def sources(root, split, num_coils, phases=(1,)):
+    """The volumes of a split, seen by `num_coils` coils: by one without phase, as in OASIS, by more with phase.
+
+    `phases` tell in turn how strong it is, see `Simulation`.
+    """
     volumes = real_volumes(root, split)
     if split == "train":
         paths = sorted(Path(root).glob("images_2d/*.h5"))
         volumes += [ImageFile(path, contrast) for path in paths for contrast in ("T1w", "T2w")]
     volumes = volumes * (ACQUISITIONS if split == "train" else 1)
-    sizes = itertools.cycle(SIZES)
-    phase = num_coils > 1
-    acquired = [SimulatedAcquisition(v, num_coils, next(sizes), seed, phase) for seed, v in enumerate(volumes)]
-    drawn = [DrawnContrastBrain(seed, num_coils, size=next(sizes), phase=phase) for seed in DRAWN_BRAINS[split]]
+    sizes, strengths = itertools.cycle(SIZES), itertools.cycle(phases if num_coils > 1 else (0,))
+    acquired = [
+        SimulatedAcquisition(volume, num_coils, next(sizes), seed, next(strengths))
+        for seed, volume in enumerate(volumes)
+    ]
+    drawn = [
+        DrawnContrastBrain(seed, num_coils, size=next(sizes), phase=next(strengths)) for seed in DRAWN_BRAINS[split]
+    ]
     return acquired + drawn
 
 

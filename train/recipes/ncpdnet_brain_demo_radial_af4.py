@@ -10,7 +10,8 @@ from mri_zoo.models import NCPDNet
 recipe = {
     "name": "ncpdnet-brain-demo-radial-af4",
     "model": NCPDNet,
-    "sources": functools.partial(sources, num_coils=8),
+    # Phases of all strengths: that of a spiral scan turns faster than a spin echo's.
+    "sources": functools.partial(sources, num_coils=8, phases=(1, 2, 4, 8)),
     "root": None,
     "sampling": RadialTrajectory(4),
     "scaling": PercentileScaling(),
