@@ -157,7 +157,8 @@ def test_smaller_matrix_keeps_intensities():
         ({"num_coils": 0}, "`num_coils` must be at least 1"),
         ({"size": (16, 12)}, r"`size` must be at most that of the images of scan.nii.gz, \(15, 12\), got \(16, 12\)"),
         ({"size": (8, 0)}, "`width` must be at least 1"),
-        ({"seed": -1}, "`seed` must not be negative"),
+        ({"seed": -1}, "`seed` and `phase` must not be negative, got -1"),
+        ({"phase": -2}, "`seed` and `phase` must not be negative, got 0 and -2"),
     ],
 )
 def test_acquisition_refuses_bad_arguments(magnitudes, arguments, message):
