@@ -8,6 +8,7 @@ import collections
 import contextlib
 import dataclasses
 import math
+import numbers
 import re
 
 import numpy as np
@@ -24,6 +25,7 @@ from mri_zoo.data.preparation import (
     prepare_slice,
     reference_image,
 )
+from mri_zoo.data.splits import FullTarget, HalfSplit, Split
 from mri_zoo.data.trajectories import SamplingTrajectory
 from mri_zoo.data.volume import DataError
 
@@ -163,36 +165,44 @@ def joint_batches(datasets, batch_size, *, mixed=False, scaling=None, steps=None
     Raises:
         ValueError: if a data set has no split or unknown options, a number is out of range, or as `slices_of` does.
     """
-    if not datasets or batch_size < 1 or (steps is not None and steps < 1):
-        raise ValueError(
-            f"Expected data sets, `batch_size` >= 1 and `steps` >= 1 or None, got {len(datasets)} data sets, "
-            f"{batch_size} and {steps}."
-        )
+    if not datasets or not isinstance(datasets, list | tuple) or not all(isinstance(data, dict) for data in datasets):
+        raise ValueError(f"`datasets` must be a list of one dict or more, got {datasets!r}.")
+    if not isinstance(mixed, bool):
+        raise ValueError(f"`mixed` must be a bool, got {mixed!r}.")
+    _check_counts(batch_size=batch_size, steps=1 if steps is None else steps)
     repeats = [dataset.get("repeats", 1) for dataset in datasets]
     parts = [_part(dataset, scaling, batch_size) for dataset in datasets]
     if len({part.trajectory for part in parts}) > 1:
         raise ValueError("Data sets with masks and with trajectories of 2 or 3 dimensions cannot share a training.")
+    # Then the order is that of the parts, which reads a few volumes at a time, and is not shuffled again.
+    whole = any(part.whole for part in parts)
 
     def batches(rng):
         """Every batch of an epoch once: a list of (slices, 3), data set, volume and slice."""
         found = []
         for group in [range(len(parts))] if mixed else [[index] for index in range(len(parts))]:
-            drawn = [(index, parts[index].order(rng)) for index in group for _ in range(repeats[index])]
-            rows = np.concatenate([np.insert(chosen, 0, index, axis=1) for index, chosen in drawn])
+            drawn = []
+            for index in group:
+                orders = [parts[index].order(rng) for _ in range(repeats[index])]
+                drawn.append(np.insert(np.concatenate(orders), 0, index, axis=1))
+            rows = np.array(_interleaved(drawn, rng)) if whole else np.concatenate(drawn)
             kinds = [parts[index].kind(volume) for index, volume in rows[:, :2]]
             for kind in sorted(set(kinds)):
-                own, size = rng.permutation(rows[[other == kind for other in kinds]]), batch_size // kind[0]
+                own, size = rows[[other == kind for other in kinds]], batch_size // kind[0]
+                own = own if whole else rng.permutation(own)
                 own = np.concatenate([own, own[rng.integers(len(own), size=-len(own) % size)]])
-                found += list(own.reshape(-1, size, 3))
-        return found
+                found.append(list(own.reshape(-1, size, 3)))
+        if whole:
+            return _interleaved(found, rng)
+        found = sum(found, [])
+        return [found[i] for i in rng.permutation(len(found))]
 
     def order(epoch):
         """(number of slices, 4): data set, volume, slice and seed of each, one batch after the other."""
         rng = np.random.default_rng((seed, int(epoch)))
         rows = []
         while not rows or len(rows) < (steps or 0):
-            new = batches(rng)
-            rows += [new[i] for i in rng.permutation(len(new))]
+            rows += batches(rng)
         rows = np.concatenate(rows[:steps])
         return np.column_stack([rows, rng.integers(2**31, size=len(rows))])
 
@@ -202,6 +212,13 @@ def joint_batches(datasets, batch_size, *, mixed=False, scaling=None, steps=None
     dataset = _read(order, load, parts, seed, epochs).batch(batch_size)
     count = (steps or len(batches(np.random.default_rng(0)))) * (epochs[1] - epochs[0] if epochs else 1)
     return dataset.apply(tf.data.experimental.assert_cardinality(count)).prefetch(tf.data.AUTOTUNE)
+
+
+def _interleaved(lists, rng):
+    """One list of several, at random, in which each keeps its order."""
+    places = np.concatenate([np.sort(rng.random(len(items))) for items in lists])
+    joined = [item for items in lists for item in items]
+    return [joined[i] for i in np.argsort(places)]
 
 
 class _Examples:
@@ -236,8 +253,9 @@ class _Examples:
             raise ValueError("`full_kspace` needs a mask: along a trajectory there is none of which it takes a part.")
         if slices not in ("all", "random"):
             raise ValueError(f'`slices` must be "all" or "random", got {slices!r}.')
-        if inner_slices is not None and inner_slices < 1:
-            raise ValueError(f"`inner_slices` must be >= 1, got {inner_slices}.")
+        _check_counts(inner_slices=1 if inner_slices is None else inner_slices)
+        if crop is not None and len(np.atleast_1d(crop)) != 2:
+            raise ValueError(f"`crop` must be (height, width), got {crop!r}.")
         undersampled = next((source.info.name for source in sources if _is_undersampled(source.info)), None)
         if augment and undersampled:
             raise ValueError(f"`augment` needs fully sampled volumes: the samples of {undersampled} cannot be turned.")
@@ -248,6 +266,7 @@ class _Examples:
         self.slices, self.inner_slices, self.crop = slices, inner_slices, crop
         self.full_kspace, self.augment, self.training = full_kspace, augment, training
         self.split, self.partitions = split, partitions
+        self.whole = any(getattr(source, "whole", False) for source in sources)
 
     def spec(self, coils):
         """{key: (shape, type)} of what `load` returns, the target last."""
@@ -259,8 +278,8 @@ class _Examples:
         info = self.sources[volume].info
         samples = 0 if info.trajectory is None else len(info.trajectory)
         sampling = repr(self.sampling) if self.trajectory and not samples else ""
-        whole = self.split is not None and self.split.self_supervised
-        return self.partitions, *_extents(info, self.trajectory, self.crop, whole), samples, sampling
+        blind = self.split is not None and self.split.self_supervised
+        return self.partitions, *_extents(info, self.sampling, self.trajectory, self.crop, blind), samples, sampling
 
     def order(self, rng):
         """(number of examples, 2): volume and slice of each, in the order of an epoch."""
@@ -268,8 +287,7 @@ class _Examples:
         numbers = rng.permutation(len(self.sources)) if self.training else range(len(self.sources))
         rows = [[(v, s) for s in _chosen(self.sources[v].info, self.slices, inner, rng)] for v in numbers]
         # Slices of all volumes are mixed, or of as many as are kept in memory where each is read as a whole.
-        whole = any(getattr(source, "whole", False) for source in self.sources)
-        window = NUM_CACHED_VOLUMES if whole and self.slices == "all" else len(rows)
+        window = NUM_CACHED_VOLUMES if self.whole and self.slices == "all" else len(rows)
         rows = [np.concatenate(rows[i : i + window]) for i in range(0, len(rows), window)]
         if self.training:
             for mixed in rows:
@@ -338,9 +356,16 @@ def _read(order, load, parts, seed, epochs):
     return dataset.unbatch() if partitioned else dataset  # of the partitions
 
 
+def _check_counts(**counts):
+    for name, value in counts.items():
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
+            raise ValueError(f"`{name}` must be a whole number >= 1, got {value!r}.")
+
+
 def _check_split(split, partitions, augment, full_kspace, undersampled):
-    if partitions < 1:
-        raise ValueError(f"`partitions` must be >= 1, got {partitions}.")
+    _check_counts(partitions=partitions)
+    if split is not None and not isinstance(split, Split | HalfSplit | FullTarget):
+        raise ValueError(f"`split` must be of `mri_zoo.data.splits`, got {split!r}.")
     if split is None or not split.self_supervised:
         if partitions > 1:
             raise ValueError("`partitions` needs a `split` of the samples: there is nothing to draw several times.")
@@ -359,14 +384,15 @@ def _part(dataset, scaling, batch_size):
     defaults = {"partitions": 1, "slices": "all", "inner_slices": None, "crop": None}
     needed = {"sources", "sampling", "split"}
     unknown = set(dataset) - needed - set(defaults) - {"repeats"}
-    if unknown or not needed <= set(dataset) or dataset["split"] is None:
+    if unknown or not needed <= set(dataset):
         raise ValueError(
             f"A data set needs {', '.join(sorted(needed))}, and takes {', '.join(defaults)} and repeats; "
             f"got {', '.join(sorted(dataset))}."
         )
-    repeats, options = dataset.get("repeats", 1), {key: value for key, value in dataset.items() if key != "repeats"}
-    if not isinstance(repeats, int) or repeats < 1:
-        raise ValueError(f"`repeats` must be a whole number >= 1, got {repeats!r}.")
+    if dataset["split"] is None:
+        raise ValueError("The `split` of a data set must be of `mri_zoo.data.splits`, got None.")
+    _check_counts(repeats=dataset.get("repeats", 1))
+    options = {key: value for key, value in dataset.items() if key != "repeats"}
     part = _Examples(**{**defaults, **options}, scaling=scaling, full_kspace=False, augment=False, training=True)
     if batch_size % part.partitions:
         raise ValueError(f"`batch_size` {batch_size} must be a multiple of the {part.partitions} `partitions`.")
@@ -402,20 +428,22 @@ def count_batches(sources, sampling, batch_size, *, slices="all", inner_slices=N
     """
     dimensions, counts, certain = _dimensions(sources, sampling), collections.Counter(), True
     for info in (source.info for source in sources):
-        whole = options.get("augment") or getattr(options.get("split"), "self_supervised", False)
+        blind = options.get("augment") or getattr(options.get("split"), "self_supervised", False)
         chosen = 1 if dimensions == 3 else len(_chosen(info, slices, inner_slices, np.random.default_rng(0)))
-        counts[_extents(info, dimensions, options.get("crop"), whole)] += partitions * chosen
+        counts[_extents(info, sampling, dimensions, options.get("crop"), blind)] += partitions * chosen
         turned = options.get("augment") and info.height != info.width
         certain = certain and not (dimensions or turned or _is_undersampled(info))
     return sum(math.ceil(count / batch_size) for count in counts.values()), certain
 
 
-def _extents(info, dimensions, crop, whole):
-    """The numbers that shape a slice's input and target; `whole` where the target comes from k-space."""
+def _extents(info, sampling, dimensions, crop, blind):
+    """The numbers that shape a slice's input and target; `blind` where the target comes from k-space."""
     size = (info.height, info.width)
-    target = size if whole else info.target_size or size
-    depth = info.num_slices if dimensions == 3 and info.depth is None else info.depth or 0
-    return info.num_coils, depth, *size, *map(min, target, crop or target)
+    grid = size if info.trajectory is None else info.image_size
+    if dimensions and info.trajectory is None:
+        grid = sampling.image_size or (info.num_slices, *size)[-dimensions:]
+    target = grid[-2:] if blind else map(min, info.target_size or size, grid[-2:])
+    return info.num_coils, *grid, *map(min, target, crop or grid[-2:])
 
 
 @contextlib.contextmanager

@@ -365,6 +365,33 @@ def test_mixed_batches_have_one_trajectory():
     assert len(samples) == len(set(samples)) == 2 and {batch for batch, _ in samples} == {4}
 
 
+@pytest.mark.parametrize("size", [(20, 18), (12, 11)])
+def test_mixed_batches_have_one_shape_on_a_grid_of_its_own(size):
+    """The target of a partition is on the trajectory's grid, a reference is no larger than it was."""
+    shared = {"sources": [Source("a.h5", num_slices=2)], "sampling": RadialTrajectory(2, image_size=size)}
+    datasets = [{**shared, "split": split} for split in (GaussianSplit(0.4, 2), FullTarget())]
+    shapes = [target.shape for _, target in elements(joint_batches(datasets, 2, mixed=True))]
+    assert sorted(shapes) == sorted([(2, *np.minimum(size, (15, 13))), (2, *size)])
+
+
+def test_joint_batches_read_a_few_whole_volumes_at_a_time():
+    reads, sources = [], [Source(f"{i}.nii.gz", num_slices=8) for i in range(12)]
+    for i, source in enumerate(sources):
+        source.whole = True
+        source.read = lambda slices, i=i, read=source.read: reads.append(i) or read(slices)
+    shared = {"sampling": MASK, "split": FullTarget()}
+    for mixed in (False, True):
+        reads.clear()
+        numbers = slice_numbers(
+            joint_batches(
+                [{"sources": sources[:9], **shared}, {"sources": sources[9:], **shared}], 2, mixed=mixed, seed=1
+            )
+        )
+        assert len(numbers) == 48 and sorted(set(reads)) == list(range(12)) and reads != sorted(reads)
+        spans = [max(k for k, i in enumerate(reads) if i == v) - reads.index(v) for v in range(9)]
+        assert max(spans) < 60  # four volumes of eight slices, and what the other data set has meanwhile
+
+
 def test_joint_batches_of_volumes_have_one_depth():
     sources = [Source(f"{depth}.h5", num_slices=depth) for depth in (4, 6, 4)]
     data = {"sources": sources, "sampling": Radial3DTrajectory(2), "split": FullTarget()}
@@ -398,7 +425,7 @@ def test_bad_partitions_and_data_sets_are_refused():
         ({"split": SPLIT, "full_kspace": True}, "`full_kspace` and `split` exclude each other"),
         ({"split": FullTarget(), "partitions": 2}, "`partitions` needs a `split`"),
         ({"partitions": 2}, "`partitions` needs a `split`"),
-        ({"split": SPLIT, "partitions": 0}, "`partitions` must be >= 1, got 0"),
+        ({"split": SPLIT, "partitions": 0}, "`partitions` must be a whole number >= 1, got 0"),
     ]:
         with pytest.raises(ValueError, match=message):
             slices_of([Source("a.h5")], MASK, **options)
@@ -415,11 +442,22 @@ def test_bad_partitions_and_data_sets_are_refused():
             elements(joint_batches([data], 1))
     data = {"sources": [Source("a.h5")], "sampling": MASK, "split": SPLIT}
     for changes, batch_size, message in [
-        ({"split": None}, 1, "A data set needs sampling, sources, split"),
+        ({"split": None}, 1, "The `split` of a data set must be of .*, got None"),
+        ({"split": "gaussian"}, 1, "`split` must be of `mri_zoo.data.splits`, got 'gaussian'"),
         ({"weight": 2}, 1, "A data set needs .*; got sampling, sources, split, weight"),
         ({"repeats": 0}, 1, "`repeats` must be a whole number >= 1, got 0"),
+        ({"repeats": True}, 1, "`repeats` must be a whole number >= 1, got True"),
+        ({"partitions": 1.5}, 1, "`partitions` must be a whole number >= 1, got 1.5"),
+        ({"crop": 9}, 1, r"`crop` must be \(height, width\), got 9"),
         ({"partitions": 2}, 3, "`batch_size` 3 must be a multiple of the 2 `partitions`"),
-        ({}, 0, "got 1 data sets, 0 and None"),
+        ({}, 0, "`batch_size` must be a whole number >= 1, got 0"),
     ]:
         with pytest.raises(ValueError, match=message):
             joint_batches([data | changes], batch_size)
+    for datasets, options, message in [
+        ({"a": data}, {}, "`datasets` must be a list of one dict or more"),
+        ([data], {"steps": 2.5}, "`steps` must be a whole number >= 1, got 2.5"),
+        ([data], {"mixed": "no"}, "`mixed` must be a bool, got 'no'"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            joint_batches(datasets, 1, **options)
