@@ -34,7 +34,7 @@ def train_with_seeds(recipes, output, seeds, report=print):
         A list of (name of the recipe, seed or None for the baseline, list of the rows of the test volumes).
 
     Raises:
-        ValueError: if there is nothing to compare, two recipes have one name, or a training was finished with other
+        ValueError: if there is nothing to compare, two recipes have one name, or a training was begun with other
             settings.
         DataError: if no test volume can be judged; a part of them is reported and left out.
     """
@@ -48,12 +48,13 @@ def train_with_seeds(recipes, output, seeds, report=print):
             folder = output / recipe["name"] / f"seed-{seed}"
             preset = folder / "preset" / recipe["name"]
             told = folder / "settings.json"
+            if told.exists():
+                _check_settings(folder, json.loads(told.read_text()), wanted)
             if not preset.exists():
                 report(f"{recipe['name']}, seed {seed}")
+                folder.mkdir(parents=True, exist_ok=True)
+                told.write_text(json.dumps(wanted, indent=1))  # before, for a training that is interrupted
                 train({**recipe, "seed": seed}, folder, resume=True, report=report)
-                told.write_text(json.dumps(wanted, indent=1))
-            elif told.exists():
-                _check_settings(folder, json.loads(told.read_text()), wanted)
             name = f"{recipe['name']}, seed {seed}"
             presets[name], keys[name] = dataclasses.replace(load_preset(preset), name=name), (recipe["name"], seed)
     first = recipes[0]
@@ -98,7 +99,7 @@ def _check_settings(folder, found, wanted):
             values = f" {found[key]} instead of {wanted[key]}"
             values = values if len(values) < 300 else ""
             raise ValueError(
-                f"{folder} holds a training that was finished with another `{key}`{values}: "
+                f"{folder} holds a training with another `{key}`{values}: "
                 "choose another output folder, or remove this one."
             )
 

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import runpy
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 import tensorflow as tf
 from helpers import random_complex
 
-from mri_zoo.data import DataError, EquispacedMask
+from mri_zoo.data import DataError, EquispacedMask, GaussianSplit
 from mri_zoo.data.fourier import ifft2c, root_sum_of_squares
 from mri_zoo.layers.convnet import ComplexNet, ConvNet
 from mri_zoo.layers.instance_unet import InstanceUNet
@@ -130,6 +131,14 @@ def test_trainings_of_other_settings_are_refused(tmp_path, monkeypatch):
         model.build()
         save_preset(folder / "preset" / recipe["name"], model, recipe["scaling"], recipe["sampling"], {"summary": ""})
 
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mri_zoo.training.seeds.train", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train_with_seeds([load_recipe(RECIPE)], tmp_path / "begun", [0], silent)
+    with pytest.raises(ValueError, match="seed-0 holds a training with another `epochs` 2 instead of 7"):
+        train_with_seeds([load_recipe(RECIPE, ["epochs=7"])], tmp_path / "begun", [0], silent)
     monkeypatch.setattr("mri_zoo.training.seeds.train", untrained)
     lines = []
     train_with_seeds([load_recipe(RECIPE)], tmp_path, [0], lines.append)
@@ -141,7 +150,7 @@ def test_trainings_of_other_settings_are_refused(tmp_path, monkeypatch):
         ("model_arguments.num_filters=5", "`model_arguments` {num_iterations: 1, num_filters: 4"),
         ("datasets.proxy.sampling.acceleration=2", "`datasets`: choose another"),
     ]:
-        with pytest.raises(ValueError, match=f"seed-0 holds .* finished with another {message}"):
+        with pytest.raises(ValueError, match=f"seed-0 holds a training with another {message}"):
             train_with_seeds([load_recipe(RECIPE, [override])], tmp_path, [0], lines.append)
     recipe = {**load_recipe(RECIPE), "learning_rate": WarmupStepDecay(0.02, warmup_steps=4, decay_steps=10)}
     with pytest.raises(ValueError, match=r"`learning_rate` WarmupStepDecay\{learning_rate: 0.01"):
@@ -157,6 +166,33 @@ def test_compare_seeds_tells_errors_in_one_line(tmp_path, monkeypatch, capsys):
         runpy.run_path(RECIPES.parent / "compare_seeds.py", run_name="__main__")
     assert stop.value.code == 2
     assert capsys.readouterr().err == f"compare_seeds.py: {tmp_path / 'no.py'}: no such recipe file.\n"
+
+
+class Undersampled:
+    """Another source, measured undersampled and without a reference."""
+
+    def __init__(self, source):
+        self.source = source
+        self.info = dataclasses.replace(source.info, mask=FIXED(source.info.height, source.info.width))
+
+    def read(self, slices=None):
+        volume = self.source.read(slices)
+        return dataclasses.replace(volume, info=self.info, kspace=volume.kspace * self.info.mask)
+
+
+def test_training_where_no_scan_has_ground_truth(tmp_path):
+    """Validation by a partition, too; without one it fails before the first epoch, not behind it."""
+    recipe = load_recipe(RECIPE, ["epochs=1"])
+    scans = [Undersampled(source) for source in recipe["datasets"]["target"]["sources"](None)]
+    recipe["datasets"] = {"scans": {"sources": lambda root: scans, "sampling": None, "split": GaussianSplit(0.4, 2)}}
+    recipe["sources"] = lambda root, split: scans[:1]
+    recipe["metrics"] = []
+    with pytest.raises(DataError, match="blobs0.h5: undersampled and without a reference image.*`split` needs none"):
+        train(recipe, tmp_path / "run", report=silent)
+    assert not list((tmp_path / "run").glob("*.csv"))
+    options = {"validation_options": {"split": GaussianSplit(0.4, 2)}, "monitor": "val_loss", "mode": "min"}
+    train(recipe | options, tmp_path / "run", report=silent)
+    assert (tmp_path / "run" / "preset" / "pdnet-joint-blobs").is_dir()
 
 
 def test_bad_recipes_are_refused(tmp_path):
