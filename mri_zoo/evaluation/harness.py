@@ -38,6 +38,7 @@ class Row:
         seconds: to reconstruct the volume, without reading it and without compiling the model.
         num_slices: of the volume; None in a row that was read from a file.
         acceleration: pixels for each sample; None in a row that was read from a file.
+        as_measured: whether the volume was measured undersampled, and kept its samples.
     """
 
     volume: str
@@ -49,6 +50,7 @@ class Row:
     seconds: float
     num_slices: int | None = None
     acceleration: float | None = None
+    as_measured: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,8 +221,8 @@ class _Judge:
                 quality = [metric(reference, image) for metric in (nmse, psnr, ssim)]
             except Exception as error:
                 raise DataError(f"{info.name}: {preset.name} failed: {_reason(error)}") from error
-            acceleration = effective_acceleration(sampled)
-            rows.append(Row(name, info.contrast, preset.name, *quality, seconds, len(image), acceleration))
+            of_sampling = effective_acceleration(sampled), info.mask is not None or info.trajectory is not None
+            rows.append(Row(name, info.contrast, preset.name, *quality, seconds, len(image), *of_sampling))
             images[preset.name] = image[middle].copy()
         index, reference = volume.slices[middle], reference[middle].copy()
         return rows, Example(name, info.contrast, index, info.num_slices, reference, images, used)

@@ -67,14 +67,18 @@ def groups(rows):
 def facts(result):
     """What an `Evaluation` is of, as a list of (term, text)."""
     slices = list({row.volume: row.num_slices for row in result.rows}.values())
-    volumes = f"{len(slices)}" + (f", of {_range(slices)} slices" if slices else "")
+    volumes = f"{len(slices)}" + (f", of {_range(slices)} slice{'s' if max(slices) > 1 else ''}" if slices else "")
     found = [("Volumes", f"{volumes}; {len(result.failures)} skipped")]
     sampling = {}  # models with the same sampling share a line
     for name, used in result.samplings.items():
-        text = "each volume's own" if used is None else str(used)
-        if isinstance(used, SamplingMask):
+        rows = [row for row in result.rows if row.model == name]
+        measured, accelerations = sum(row.as_measured for row in rows), [row.acceleration for row in rows]
+        drawn = used is not None and (measured < len(rows) or not rows)
+        text = str(used) if drawn else "each volume's own"
+        if drawn and isinstance(used, SamplingMask):
             text += ", seeded by the volume's file name"
-        accelerations = [row.acceleration for row in result.rows if row.model == name]
+        if 0 < measured < len(rows):
+            text += f"; {measured} of {len(rows)} volumes keep their own"
         if accelerations:
             text += f"; effective acceleration {np.mean(accelerations):.2f} ({_range(accelerations, '.2f')})"
         sampling.setdefault(text, []).append(name)

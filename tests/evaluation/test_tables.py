@@ -1,3 +1,4 @@
+import dataclasses
 from types import SimpleNamespace
 
 import keras
@@ -90,6 +91,12 @@ def test_facts_tell_volumes_and_sampling():
     assert found["Volumes"] == "2, of 24 to 30 slices; 1 skipped"
     assert repr(RandomMask(4)) in found["Sampling"]
     assert "seeded by the volume's file name; effective acceleration 4.25 (4.00 to 4.50)" in found["Sampling"]
+    rows = [row("a", "fast", 30, num_slices=1), row("b", "fast", 31, num_slices=1)]
+    for measured, start, part in [(1, "RandomMask(", "1 of 2 volumes keep their own"), (2, "each volume's own;", "")]:
+        mixed = [dataclasses.replace(row, as_measured=i < measured) for i, row in enumerate(rows)]
+        found = dict(facts(make_evaluation(rows=mixed, samplings={"fast": RandomMask(4)})))
+        assert found["Volumes"] == "2, of 1 slice; 0 skipped"
+        assert found["Sampling"].startswith(start) and part in found["Sampling"]
     masks = {"zero-filled": RandomMask(4), "slow": EquispacedMask(4), "fast": RandomMask(4)}
     found = dict(facts(make_evaluation(samplings=masks)))
     assert repr(masks["slow"]) in found["Sampling for slow"]
