@@ -24,15 +24,17 @@ import numpy as np
 import peers
 
 from mri_zoo import models
-from mri_zoo.data import HeldOutBrain, PercentileScaling, RandomMask, slices_of
+from mri_zoo.data import GaussianSplit, HeldOutBrain, PercentileScaling, RandomMask, slices_of
 from mri_zoo.evaluation.harness import evaluate
 from mri_zoo.layers.convnet import ComplexNet
 from mri_zoo.layers.direct import DilatedMWCNN
 from mri_zoo.layers.instance_unet import InstanceUNet
 from mri_zoo.layers.normunet import NormUNet
 from mri_zoo.layers.sensitivity import SensitivityRefiner
+from mri_zoo.losses import DualDomainLoss
 from mri_zoo.metrics import psnr
 from mri_zoo.presets.registry import load_preset
+from mri_zoo.training.self_supervised import JointTraining
 
 ONE_COIL, FOUR_COILS = (640, 368, 1), (320, 320, 4)
 PATIENCE = 20  # seconds: no further round of timings begins after them
@@ -47,12 +49,14 @@ class Case:
         peer: makes the published implementation, see `peers`; or says why there is none.
         size: (height, width, coils) of the slice.
         preset: demo preset that tells what bfloat16 does to its images, and for how many coils it is.
+        joint: the training step is that of JSSL, on a partition of the samples and with its six losses of every step.
     """
 
     build: Callable
     peer: Callable | str
     size: tuple = FOUR_COILS
     preset: tuple | None = None
+    joint: bool = False
 
 
 def jssl_network(dtype, recomputed=False):
@@ -195,8 +199,10 @@ CASES = {
         lambda dtype: models.VSHARP(dtype=dtype),
         peers.direct("vsharp.vsharp.VSharpNet", num_steps=12, num_steps_dc_gd=10, auxiliary_steps=-1),
     ),
-    "RefinedMaps (of VSHARP)": Case(jssl_network, "see VSHARP"),
-    "RefinedMaps (of VSHARP, recomputed)": Case(functools.partial(jssl_network, recomputed=True), "see VSHARP"),
+    "RefinedMaps (of VSHARP)": Case(jssl_network, "see VSHARP", joint=True),
+    "RefinedMaps (of VSHARP, recomputed)": Case(
+        functools.partial(jssl_network, recomputed=True), "see VSHARP", joint=True
+    ),
     "RefinedMaps (of LPDNet)": Case(
         lambda dtype: models.RefinedMaps(models.LPDNet(dtype=dtype), dtype=dtype),
         peers.direct(
@@ -256,11 +262,13 @@ def measure(name, size, options):
     model.compile("adam", "mae")
     model.predict_on_batch(batch)
     trained = model.count_params() > 0 and not options.no_step
+    trainer, samples = (JointTraining(model), partition(batch)) if case.joint else (model, batch)
     if trained:
-        model.train_on_batch(batch, target)
+        trainer.compile("adam", DualDomainLoss() if case.joint else "mae")
+        trainer.train_on_batch(samples, target)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     forward = {"ours": lambda: model.predict_on_batch(batch)}
-    step = {"ours": lambda: model.train_on_batch(batch, target)} if trained else {}
+    step = {"ours": lambda: trainer.train_on_batch(samples, target)} if trained else {}
     try:
         if isinstance(case.peer, str):
             raise peers.NoPeerError(case.peer)
@@ -307,6 +315,16 @@ def make_batch(height, width, num_coils):
     if num_coils > 1:
         batch["sensitivity_maps"] = maps / np.linalg.norm(maps, axis=1, keepdims=True)
     return batch, np.ones((1, height, width), "float32")
+
+
+def partition(batch):
+    """Of a batch: some samples are the input, the others the target, and the maps come from the measured centre."""
+    masks = GaussianSplit()(np.broadcast_to(batch["mask"][0, 0], batch["kspace"].shape[-2:]), seed=0)
+    keys = ("kspace", "mask"), ("target_kspace", "target_mask")
+    parts = {"self_supervised": np.ones(1, "float32")}
+    for (kspace, mask), part in zip(keys, masks, strict=True):
+        parts |= {kspace: batch["kspace"] * part, mask: part[None, None]}
+    return parts
 
 
 def change_of_preset(name, num_coils):
