@@ -101,7 +101,11 @@ class JointTraining(ReconstructionModel):
         return {"images": reconstruction_of(self.network).steps(known | maps), **maps}
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """See the class."""
+        """See the class; as in Keras, what the layers add to the loss (regularisation) is added.
+
+        Raises:
+            ValueError: for a training batch without a target, and for sample weights of one with a target.
+        """
         if "target_kspace" not in x:
             if training:
                 raise ValueError(
@@ -109,12 +113,16 @@ class JointTraining(ReconstructionModel):
                     f"`train_options`. The batch has {', '.join(x)}."
                 )
             return super().compute_loss(x, y, y_pred, sample_weight, training)
+        if sample_weight is not None:
+            raise ValueError("Joint training takes no `sample_weight`: the loss of k-space is that of a whole batch.")
         total, weights = 0.0, step_weights(len(y_pred["images"]))
         for i, weight in enumerate(weights):
             kspace, image = self._predicted(x, y_pred, i)
             total += weight * ops.mean(self.loss.call(y, magnitude_like(y, image)))
             if self.loss.every_step or i == len(weights) - 1:
                 total += weight * self.loss.of_kspace(x["target_kspace"], kspace)
+        # Before `_Value`, so that several devices add it once together.
+        total += sum(ops.sum(ops.cast(loss, total.dtype)) for loss in self.losses)
         return _Value(name="joint")(ops.zeros((1,)), ops.reshape(total, (1,)))
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):

@@ -1,4 +1,8 @@
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -15,7 +19,7 @@ from mri_zoo.layers.convnet import ComplexNet
 from mri_zoo.layers.instance_unet import InstanceUNet
 from mri_zoo.layers.sensitivity import SensitivityRefiner
 from mri_zoo.losses import SSIM, DualDomainLoss, kspace_nmse
-from mri_zoo.models import DataConsistent, PDNet, RefinedMaps, VarNet, ZeroFilled
+from mri_zoo.models import VSHARP, DataConsistent, PDNet, RefinedMaps, VarNet, ZeroFilled
 from mri_zoo.physics.cartesian import Cartesian
 from mri_zoo.physics.coils import estimate_sensitivity_maps
 from mri_zoo.physics.noncartesian import NonCartesian
@@ -30,6 +34,7 @@ LOSSES = {  # by the names of the recording
     "kspace_nmse_loss": DualDomainLoss([], DualDomainLoss().kspace[1:]),
 }
 SIZE = (15, 13)
+TESTS = Path(__file__).parent.parent
 
 
 def center(images, size):
@@ -187,6 +192,53 @@ def test_every_step_counts_with_its_weight(rng, every_step):
     assert step_weights(1) == [1.0] and len(step_weights(12)) == 12
 
 
+def regularised():
+    denoiser = keras.layers.Conv2D(2, 3, padding="same", kernel_regularizer="l2", activity_regularizer="l1")
+    options = {"initializer_filters": (3,), "initializer_dilations": (1,)}
+    return VSHARP(denoiser, num_iterations=1, num_gradient_steps=1, **options)
+
+
+def test_what_layers_add_to_the_loss_is_added(rng):
+    batch, target = partition(rng)
+    model = JointTraining(regularised())
+    model.compile(loss=LOSSES["l1_loss"])
+    value = model.evaluate(batch, target, verbose=0)
+    prediction = model(batch)
+    added = [float(loss) for loss in model.losses]
+    l1 = 2 * np.mean(np.abs(np.abs(model._predicted(batch, prediction, 0)[1]) - target))
+    assert len(added) == 2 and min(added) > 0.01 * l1
+    assert value == pytest.approx(l1 + sum(added), rel=1e-5)
+
+
+TWO_DEVICES = """
+import json, sys
+import keras, numpy as np, tensorflow as tf
+from test_self_supervised import LOSSES, JointTraining, partition, regularised
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+data = tf.data.Dataset.from_tensor_slices(partition(np.random.default_rng(0))).batch(2, drop_remainder=True).repeat()
+losses = []
+for devices in (["CPU:0"], ["CPU:0", "CPU:1"]):
+    keras.utils.set_random_seed(0)
+    with tf.distribute.MirroredStrategy(devices).scope():
+        model = JointTraining(regularised())
+        model.build()
+        model.compile(keras.optimizers.SGD(0.1), LOSSES["l1_loss"])  # unlike Adam it shows a wrong scale
+    losses.append(model.fit(data, epochs=3, steps_per_epoch=1, verbose=0).history["loss"])
+print(json.dumps(losses))
+"""
+
+
+def test_two_devices_train_as_one(tmp_path):
+    path = os.pathsep.join(map(str, (TESTS.parent, TESTS, Path(__file__).parent)))
+    run = [sys.executable, "-c", TWO_DEVICES]
+    finished = subprocess.run(run, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    one, two = json.loads(finished.stdout.splitlines()[-1])
+    np.testing.assert_allclose(two, one, rtol=1e-5)
+    assert one[-1] < one[0]
+
+
 def test_maps_come_from_all_samples_of_a_partition_and_the_input_of_others(rng):
     batch, _ = partition(rng, 3, (1, 0))
     refined = RefinedMaps(ZeroFilled(), keras.layers.Identity())
@@ -261,6 +313,9 @@ def test_what_cannot_be_trained_so_is_refused(rng):
         DualDomainLoss([(-1, SSIM())], [])
     model = JointTraining(PDNet(num_iterations=1, num_filters=4, num_primal=2, primal_only=True))
     model.compile("adam", DualDomainLoss())
+    batch, target = partition(rng)
+    with pytest.raises(ValueError, match="takes no `sample_weight`"):
+        model.compute_loss(batch, target, model(batch), sample_weight=np.ones(2))
     batch, image = acquire(rng, SIZE)
     with pytest.raises(ValueError, match="needs `target_kspace` in the batch.* The batch has kspace, mask"):
         model.fit(batch, np.abs(image), verbose=0)
