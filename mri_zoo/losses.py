@@ -177,6 +177,9 @@ def kspace_nmae(y_true, y_pred):
 class DualDomainLoss(keras.losses.Loss):
     """Weighted losses of images, and of k-space where a training strategy has it: by default those of JSSL.
 
+    Volumes and dynamic images are judged as their slices or frames, all of which are then the batch of the SSIM and of
+    the normalised HFEN; so does DIRECT, whose SSIM with a window in three dimensions is not here.
+
     Args:
         image: pairs of a weight and a Keras loss of images; by default L1 (2), SSIM (2), and the normalised
             high-frequency error in the L1 (1) and the L2 norm (1).
@@ -206,7 +209,8 @@ class DualDomainLoss(keras.losses.Loss):
             raise ValueError(f"Expected losses with weights >= 0, got the weights {weights}.")
 
     def call(self, y_true, y_pred):
-        """Loss (batch,) of images (batch, height, width)."""
+        """Loss (batch,) of images (batch, height, width), or of each slice of volumes (batch, depth, height, width)."""
+        y_true, y_pred = as_slices(y_true), as_slices(y_pred)
         total = ops.zeros(ops.shape(y_true)[:1], y_pred.dtype)
         for weight, loss in self.image:
             values = loss.call(y_true, y_pred)
@@ -214,7 +218,7 @@ class DualDomainLoss(keras.losses.Loss):
         return total
 
     def of_kspace(self, y_true, y_pred):
-        """Loss of complex k-space (batch, coil, height, width), a scalar."""
+        """Loss of complex k-space of any shape, a scalar."""
         return sum(weight * loss(y_true, y_pred) for weight, loss in self.kspace)
 
     def get_config(self):

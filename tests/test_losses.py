@@ -356,3 +356,12 @@ def test_the_compound_loss_of_a_volume_is_that_of_its_slices(rng):
     image = target + rng.normal(0, 0.1, target.shape).astype("float32")
     loss = losses.L1MultiScaleSSIM(power_factors=(0.5, 0.5))
     np.testing.assert_allclose(loss(target[None], image[None]), loss(target, image), rtol=1e-6)
+
+
+def test_the_dual_domain_loss_of_a_volume_is_that_of_its_slices(rng):
+    target, image = images(rng, (6, 15, 13))
+    loss = losses.DualDomainLoss()
+    expected = sum(weight * numpy_of(part(target, image)) for weight, part in loss.image)
+    np.testing.assert_allclose(numpy_of(loss(target, image)), expected, rtol=1e-6)
+    volumes = (array.reshape(2, 3, 15, 13) for array in (target, image))
+    np.testing.assert_allclose(numpy_of(loss(*volumes)), expected, rtol=1e-6)

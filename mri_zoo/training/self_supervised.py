@@ -55,9 +55,9 @@ class JointTraining(ReconstructionModel):
         target_kspace: (batch, coil, height, width) complex64, zero outside the target.
         target_mask: (batch, 1, 1 or height, width) float32, 1 where the target has samples.
         self_supervised: (batch,) float32, 1 where input and target are a partition of the samples, else 0.
-    A batch without them is reconstructed, and judged by the image part of the loss. Of data along a trajectory `kspace`
-    has zeros in the target, `density` and `kernel` are those of the input, which weigh the target's samples with zero,
-    and instead of masks there are
+    A depth or frames, where the network takes them, precede the height. A batch without these keys is reconstructed,
+    and judged by the image part of the loss. Of data along a trajectory `kspace` has zeros in the target, `density` and
+    `kernel` are those of the input, which weigh the target's samples with zero, and instead of masks there are
         target_mask: (batch, 1, samples) float32.
         target_density: (batch, samples) float32, the compensation of the target's samples, zero outside.
     A network is then judged by what it predicts of the target alone: measured samples have no place in its k-space.

@@ -19,7 +19,7 @@ from mri_zoo.layers.convnet import ComplexNet
 from mri_zoo.layers.instance_unet import InstanceUNet
 from mri_zoo.layers.sensitivity import SensitivityRefiner
 from mri_zoo.losses import SSIM, DualDomainLoss, kspace_nmse
-from mri_zoo.models import VSHARP, DataConsistent, PDNet, RefinedMaps, VarNet, ZeroFilled
+from mri_zoo.models import VSHARP, VSHARP3D, DataConsistent, PDNet, RefinedMaps, VarNet, ZeroFilled
 from mri_zoo.physics.cartesian import Cartesian
 from mri_zoo.physics.coils import estimate_sensitivity_maps
 from mri_zoo.physics.noncartesian import NonCartesian
@@ -190,6 +190,21 @@ def test_every_step_counts_with_its_weight(rng, every_step):
     assert model.evaluate(batch, target, verbose=0) == pytest.approx(expected, rel=1e-5)
     np.testing.assert_allclose(step_weights(3), weights, rtol=1e-6)
     assert step_weights(1) == [1.0] and len(step_weights(12)) == 12
+
+
+@pytest.mark.parametrize("physics", [Cartesian(), Cartesian(dimensions=3)])
+def test_frames_and_volumes_are_trained_with_the_default_loss(rng, physics):
+    parts = [partition(rng, 2, (1, 0), maps=True) for _ in range(3)]
+    batch = {key: np.stack([part[key] for part, _ in parts], axis=2) for key in parts[0][0] if key != "self_supervised"}
+    batch["self_supervised"], target = parts[0][0]["self_supervised"], np.stack([image for _, image in parts], axis=1)
+    options = {"num_gradient_steps": 1, "initializer_filters": (3,), "initializer_dilations": (1,)}
+    network = VSHARP3D(InstanceUNet(2, 2, 1, dimensions=3), num_iterations=1, physics=physics, **options)
+    model = JointTraining(network)
+    model.compile(keras.optimizers.Adam(0.01), DualDomainLoss())
+    values = model.fit(batch, target, batch_size=2, epochs=4, verbose=0).history["loss"]
+    assert np.all(np.isfinite(values)) and values[-1] < values[0]
+    measured = {key: batch[key] for key in ("kspace", "mask", "sensitivity_maps")}
+    assert model.evaluate(measured, target, verbose=0) > 0  # validation is by the image
 
 
 def regularised():
