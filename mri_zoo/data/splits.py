@@ -79,7 +79,7 @@ class Split(abc.ABC):
             The input's mask and the target's, (height, width) or (samples,) float32.
 
         Raises:
-            ValueError: if the mask has another rank, does not sample the window, or samples nothing outside.
+            ValueError: if the mask has another rank or NaN, does not sample the window, or samples nothing outside.
         """
         if isinstance(sampled, Encoding):
             if self.shared_center:
@@ -249,7 +249,7 @@ class HalfSplit:
         """Both halves of a mask (height, width), float32. The seed has no effect.
 
         Raises:
-            ValueError: if there is a trajectory or an array of another rank, or a half has no samples of its own.
+            ValueError: if there is a trajectory, an array of another rank or NaN, or a half has no samples of its own.
         """
         if isinstance(sampled, Encoding):
             raise ValueError("`HalfSplit` is for masks, this is a trajectory.")
@@ -303,10 +303,12 @@ def _as_list(values):
 
 
 def _as_mask(sampled):
-    mask = np.asarray(sampled) != 0
+    mask = np.asarray(sampled)
     if mask.ndim != 2:
         raise ValueError(f"a split needs a mask (height, width), got one of shape {mask.shape}.")
-    return mask
+    if np.isnan(mask).any():
+        raise ValueError(f"a split needs a mask of numbers, {np.isnan(mask).sum()} of {mask.size} are NaN.")
+    return mask != 0
 
 
 def _center(mask, shared):

@@ -198,6 +198,9 @@ def test_what_cannot_be_split_is_refused():
         UniformSplit(0.5, 4)(center)
     with pytest.raises(ValueError, match=r"needs a mask \(height, width\), got one of shape \(1, 15, 13\)"):
         UniformSplit(0.5)(center[None])
+    for split in (GaussianSplit(0.5), UniformSplit(0.5), HalfSplit()):
+        with pytest.raises(ValueError, match="a split needs a mask of numbers, 2 of 195 are NaN"):
+            split(np.where(center == 1, center, np.where(np.arange(195).reshape(15, 13) < 2, np.nan, 1)))
     with pytest.raises(ValueError, match="a target of 16 samples exceeds the 12 that can be taken from the input"):
         GaussianSplit(0.9, 2, compatible=True)(center, 0)
     with pytest.raises(ValueError, match="a target of 16 samples exceeds the 15 that can"):
