@@ -8,6 +8,9 @@ GPUs round the factors of a product or convolution to 11 bits (TF32) unless told
 difference of large means. The uniform window is therefore pooled, and the Gaussian one summed in two parts.
 """
 
+import math
+import numbers
+
 import keras
 import numpy as np
 from keras import ops
@@ -190,7 +193,7 @@ class DualDomainLoss(keras.losses.Loss):
         **kwargs: `name`, `reduction` and `dtype` of a Keras loss.
 
     Raises:
-        ValueError: if a weight is negative, or there is no loss at all.
+        ValueError: if a weight is no finite number or negative, what it weighs is no loss, or there is no loss at all.
 
     Reference: Yiasemis et al., JSSL, arXiv:2311.15856, equation 26; weights of projects/JSSL of
     github.com/NKI-AI/direct.
@@ -204,9 +207,11 @@ class DualDomainLoss(keras.losses.Loss):
         if kspace is None:
             kspace = [(2, kspace_nmae), (2, kspace_nmse)]
         self.image, self.kspace, self.every_step = list(image), list(kspace), every_step
+        _check_pairs("image", self.image, "a Keras loss", lambda loss: isinstance(loss, keras.losses.Loss))
+        _check_pairs("kspace", self.kspace, "a function", callable)
         weights = [weight for weight, _ in self.image + self.kspace]
-        if not weights or not min(weights) >= 0:
-            raise ValueError(f"Expected losses with weights >= 0, got the weights {weights}.")
+        if not weights or not all(isinstance(weight, numbers.Real) and 0 <= weight < math.inf for weight in weights):
+            raise ValueError(f"Expected losses with finite weights >= 0, got the weights {weights}.")
 
     def call(self, y_true, y_pred):
         """Loss (batch,) of images (batch, height, width), or of each slice of volumes (batch, depth, height, width)."""
@@ -406,6 +411,12 @@ def _normalized_error(y_true, y_pred, size):
     error = ops.subtract(y_pred, y_true)
     norms = [ops.sum(size(ops.real(x))) + ops.sum(size(ops.imag(x))) for x in (error, y_true)]
     return ops.divide_no_nan(*norms)
+
+
+def _check_pairs(name, pairs, kind, is_loss):
+    for pair in pairs:
+        if not isinstance(pair, list | tuple) or len(pair) != 2 or not is_loss(pair[1]):
+            raise ValueError(f"`{name}` must be pairs of a weight and {kind}, got {pair!r}.")
 
 
 def _checked_power_factors(power_factors):

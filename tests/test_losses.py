@@ -1,3 +1,4 @@
+import math
 import os
 import subprocess
 import sys
@@ -298,6 +299,19 @@ def test_sample_weights_weigh_images(rng):
         (lambda: losses.HFEN(kernel_size=4), "kernel_size.*4"),
         (lambda: losses.HFEN(sigma=0), "sigma.*0"),
         (lambda: losses.HFEN(kernel_size=31, sigma=2.5), "31 and 2.5"),
+        (lambda: losses.DualDomainLoss([], []), r"got the weights \[\]"),
+        (lambda: losses.DualDomainLoss([(1, "mae")]), r"`image` must be pairs of a weight and a Keras loss.*'mae'"),
+        (lambda: losses.DualDomainLoss([losses.SSIM()]), "`image` must be pairs of .* got <.*SSIM"),
+        (lambda: losses.DualDomainLoss((1, losses.SSIM())), "`image` must be pairs of .* got 1"),
+        (
+            lambda: losses.DualDomainLoss(kspace=[(1, "nmse")]),
+            "`kspace` must be pairs of a weight and a function.*nmse",
+        ),
+        (lambda: losses.DualDomainLoss([(1, losses.SSIM()), (-1, losses.SSIM())], []), r"weights >= 0.*\[1, -1\]"),
+        (lambda: losses.DualDomainLoss([(1, losses.SSIM()), (math.nan, losses.SSIM())], []), r"weights >= 0.*\[1, nan"),
+        (lambda: losses.DualDomainLoss([(math.inf, losses.SSIM())], []), r"weights >= 0.*\[inf\]"),
+        (lambda: losses.DualDomainLoss([(math.nan, losses.SSIM()), (1, losses.SSIM())]), r"weights >= 0.*\[nan, 1"),
+        (lambda: losses.DualDomainLoss([("1", losses.SSIM())]), r"weights >= 0.*\['1'"),
     ],
 )
 def test_bad_arguments_are_refused(make, message):
