@@ -1,5 +1,7 @@
 """Convolutional recurrent units on real channels."""
 
+import numbers
+
 import keras
 from keras import ops
 
@@ -102,8 +104,10 @@ class StateInitializer(keras.layers.Layer):
         super().__init__(**kwargs)
         if len(num_filters) != len(dilations):
             raise ValueError(f"`dilations` must be as many as `num_filters`, got {dilations} and {num_filters}.")
-        if not 1 <= num_scales <= len(num_filters):
-            raise ValueError(f"`num_scales` must be between 1 and {len(num_filters)}, got {num_scales}.")
+        if not all(isinstance(filters, numbers.Integral) and filters >= 1 for filters in num_filters):
+            raise ValueError(f"`num_filters` must be whole numbers >= 1, got {num_filters}.")
+        if not isinstance(num_scales, numbers.Integral) or not 1 <= num_scales <= len(num_filters):
+            raise ValueError(f"`num_scales` must be a whole number from 1 to {len(num_filters)}, got {num_scales}.")
         self.num_states, self.num_outputs, self.num_scales = num_states, num_outputs, num_scales
         self.num_filters, self.dilations = tuple(num_filters), tuple(dilations)
         self.activation, self.dimensions = activation, dimensions

@@ -1,5 +1,7 @@
 """vSHARP: half-quadratic variable splitting, unrolled by ADMM."""
 
+import numbers
+
 import keras
 from keras import ops
 
@@ -40,7 +42,10 @@ class VSHARP(ReconstructionModel):
         initializer_dilations: of each of them.
         initializer_scales: how many of them its last convolution sees.
         initializer_activation: of the last convolution: "prelu", Keras's name, or the negative slope of a leaky ReLU.
-        physics: the acquisition.
+        physics: the acquisition, in two dimensions.
+
+    Raises:
+        ValueError: if a number is no whole one from 1 on, or denoiser and physics do not have the model's dimensions.
 
     Example:
         >>> with keras.RematScope("list_of_layers", layer_names=["denoiser"]):  # computed again
@@ -66,13 +71,13 @@ class VSHARP(ReconstructionModel):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        numbers = {"num_iterations": num_iterations, "num_gradient_steps": num_gradient_steps}
-        for name, number in numbers.items():
-            if number < 1:
-                raise ValueError(f"`{name}` must be >= 1, got {number}.")
+        for name, value in {"num_iterations": num_iterations, "num_gradient_steps": num_gradient_steps}.items():
+            if not isinstance(value, numbers.Integral) or value < 1:
+                raise ValueError(f"`{name}` must be a whole number >= 1, got {value!r}.")
         self.num_iterations, self.num_gradient_steps, self.shared = num_iterations, num_gradient_steps, shared
         if denoiser is None:
             denoiser = InstanceUNet(2, 32, dimensions=self.dimensions)
+        self._check_dimensions(denoiser)
         number = 1 if shared else num_iterations
         self.denoisers = copies("denoiser", denoiser, number, self.dtype_policy, num_outputs=2)
         self.initializer = StateInitializer(
@@ -87,6 +92,17 @@ class VSHARP(ReconstructionModel):
         )
         self.step_sizes = self._positive("step_sizes", num_gradient_steps, keras.initializers.TruncatedNormal(0.0, 1.0))
         self.penalties = self._positive("penalties", num_iterations, keras.initializers.RandomNormal(0.0, 0.1))
+
+    def _check_dimensions(self, denoiser):
+        frames = self.dimensions == 3 and not self.physics.along_trajectory  # each with k-space on a grid of its own
+        if self.physics.dimensions != self.dimensions and not frames:
+            raise ValueError(
+                f"The networks of {type(self).__name__} have {self.dimensions} dimensions, `physics` is "
+                f"{type(self.physics).__name__} in {self.physics.dimensions}."
+            )
+        found = getattr(denoiser, "dimensions", self.dimensions)  # not every layer tells
+        if found != self.dimensions:
+            raise ValueError(f"`denoiser` must have {self.dimensions} dimensions, got {found}.")
 
     def _positive(self, name, number, distribution):
         """A weight of `number` magnitudes of a random distribution: upstream's, truncated to [0, 2]."""

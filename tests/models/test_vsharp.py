@@ -12,6 +12,7 @@ from mri_zoo.layers.instance_unet import InstanceUNet
 from mri_zoo.layers.sensitivity import SensitivityRefiner
 from mri_zoo.models import VSHARP, VSHARP3D, RefinedMaps
 from mri_zoo.physics.cartesian import Cartesian
+from mri_zoo.physics.gridded import Gridded
 from mri_zoo.physics.noncartesian import NonCartesian
 
 SMALL = {"num_iterations": 2, "num_gradient_steps": 2, "initializer_filters": (3,), "initializer_dilations": (2,)}
@@ -175,14 +176,35 @@ def test_a_volume_may_have_three_fourier_axes(rng):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"num_iterations": 0}, "`num_iterations` must be >= 1, got 0"),
-        ({"num_gradient_steps": 0}, "`num_gradient_steps` must be >= 1, got 0"),
+        ({"num_iterations": 0}, "`num_iterations` must be a whole number >= 1, got 0"),
+        ({"num_iterations": 2.0}, "`num_iterations` must be a whole number >= 1, got 2.0"),
+        ({"num_gradient_steps": 0}, "`num_gradient_steps` must be a whole number >= 1, got 0"),
         ({"denoiser": ConvNet(6)}, "`denoiser` must have 2 outputs, got 6"),
+        ({"denoiser": ConvNet(2, dimensions=3)}, "`denoiser` must have 2 dimensions, got 3"),
         ({"denoiser": "unet"}, "`denoiser` must be a Keras layer, got 'unet'"),
+        (
+            {"initializer_filters": (32, 32, 64, 6.5)},
+            r"`num_filters` must be whole numbers >= 1, got \(32, 32, 64, 6.5\)",
+        ),
         ({"initializer_dilations": (1, 2)}, "`dilations` must be as many as `num_filters`"),
-        ({"initializer_scales": 5}, "`num_scales` must be between 1 and 4, got 5"),
+        ({"initializer_scales": 5}, "`num_scales` must be a whole number from 1 to 4, got 5"),
+        ({"initializer_scales": 1.0}, "`num_scales` must be a whole number from 1 to 4, got 1.0"),
+        (
+            {"physics": NonCartesian(dimensions=3)},
+            "networks of VSHARP have 2 dimensions, `physics` is NonCartesian in 3",
+        ),
+        ({"physics": Cartesian(dimensions=3)}, "networks of VSHARP have 2 dimensions, `physics` is Cartesian in 3"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         VSHARP(**arguments)
+
+
+def test_in_three_dimensions_other_arguments_are_refused():
+    for physics in (NonCartesian(), Gridded()):  # frames along trajectories are not supported
+        with pytest.raises(ValueError, match=f"VSHARP3D have 3 dimensions, `physics` is {type(physics).__name__} in 2"):
+            small_3d(physics=physics)
+    with pytest.raises(ValueError, match="`denoiser` must have 3 dimensions, got 2"):
+        VSHARP3D(InstanceUNet(2, 2, 1))
+    assert small_3d(physics=NonCartesian(dimensions=3)).physics.dimensions == 3
