@@ -95,7 +95,7 @@ class JointTraining(ReconstructionModel):
         """The network's image, or of a batch with a target a dict of the `images` of all steps and of the maps."""
         if "target_kspace" not in batch:
             return self.network(batch)
-        _check_shapes(batch)
+        _check_target(batch)
         maps = self._maps(batch)
         known = {key: batch[key] for key in ("kspace", "mask", "trajectory", "density", "kernel") if key in batch}
         return {"images": reconstruction_of(self.network).steps(known | maps), **maps}
@@ -175,7 +175,11 @@ def _broadcast(flags, x):
     return ops.reshape(flags, (-1, *[1] * (len(x.shape) - 1)))
 
 
-def _check_shapes(batch):
+def _check_target(batch):
+    """Refuse a batch whose target is not complete, or does not fit the input."""
+    for key in ("target_mask", "self_supervised", *(["target_density"] if "trajectory" in batch else [])):
+        if key not in batch:
+            raise ValueError(f"A batch with `target_kspace` needs `{key}`. The batch has {', '.join(batch)}.")
     for key in ("target_kspace", "sensitivity_maps"):
         shapes = [tuple(batch[name].shape) for name in ("kspace", key) if name in batch]
         # Along trajectories k-space has not the size of the maps.
@@ -185,6 +189,13 @@ def _check_shapes(batch):
                 f"All of a batch must have the same coils and size, got `kspace` of shape {shapes[0]} and `{key}` of "
                 f"shape {shapes[1]}."
             )
+    kspace, mask = tuple(batch["kspace"].shape), tuple(batch["target_mask"].shape)
+    sizes = zip(mask, (kspace[0], 1, *kspace[2:]), strict=False)
+    if len(mask) != len(kspace) or any(None not in pair and pair[0] not in (1, pair[1]) for pair in sizes):
+        raise ValueError(
+            f"`target_mask` must have one coil, and else the extents of `kspace` or 1, got the shape {mask} with "
+            f"`kspace` of {kspace}."
+        )
 
 
 class _Value(keras.losses.Loss):

@@ -178,6 +178,12 @@ def test_what_cannot_be_trained_so_is_refused(rng):
         JointTraining(NCPDNet(1, 1, 2, refiner_filters=(4,)))
     with pytest.raises(ValueError, match="Gridded k-space has no samples"):
         JointTraining(PDNet(1, 2, 1, 2, True, physics=Gridded()))
+    model, (batch, _, _) = JointTraining(ZeroFilled(NonCartesian())), partition(rng)
+    with pytest.raises(ValueError, match="`target_mask` must have one coil, .* got the shape"):
+        model({**batch, "target_mask": batch["target_mask"][..., 1:]})
+    del batch["target_density"]
+    with pytest.raises(ValueError, match="needs `target_density`. The batch has"):
+        model(batch)
     recipe = load_recipe(RECIPE)
     blobs = {"sources": recipe["sources"]("", "train"), "split": UniformSplit(0.4, 2)}
     other = load_recipe(RECIPE.with_name("tiny_recipe.py"))["sampling"]

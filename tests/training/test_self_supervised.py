@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -340,3 +341,10 @@ def test_what_cannot_be_trained_so_is_refused(rng):
         message = rf"same coils and size, got `kspace` of shape \(2, 3, 15, 13\) and `{key}` of shape \(2, 2, 15, 13\)"
         with pytest.raises(ValueError, match=message):
             model({**batch, key: batch[key][:, :2]})
+    for key in ("target_mask", "self_supervised"):
+        rest = {name: value for name, value in batch.items() if name != key}
+        with pytest.raises(ValueError, match=f"with `target_kspace` needs `{key}`. The batch has {', '.join(rest)}"):
+            model(rest)
+    for mask in (batch["target_mask"][:, 0], batch["target_mask"][..., 1:], np.ones((2, 3, *SIZE), "float32")):
+        with pytest.raises(ValueError, match=re.escape(f"got the shape {mask.shape} with `kspace` of (2, 3, 15, 13)")):
+            model({**batch, "target_mask": mask})
