@@ -4,9 +4,19 @@
 github.com/NKI-AI/direct): fastMRI's knees, brains and prostates, the latter's averages combined by the GRAPPA code of
 github.com/cai2r/fastMRI_prostate; and with `lists`, the authors' files of file names from there.
 
-Departures from the authors: no flips, rotations and random crops, which need the k-space that a self-supervised sample
-must not show; VarNet's coil images are its image times the maps; in SSL too the rate falls after each 150,000 steps, as
-in the paper; and all set-ups validate after each 10,000 steps, some of theirs after 20,000.
+Departures from the authors:
+
+- No flips, rotations and random crops to the reconstruction size, which need the k-space that a self-supervised sample
+  must not show: masks and splits are those of the whole k-space.
+- Losses and metrics of images see the central 320 x 320 at most, theirs the reconstruction size of each file.
+- In a pass each slice is there once, or `repeats` times; they draw the list of each batch by its number of slices.
+- Validation draws one of the accelerations 4, 8 and 16 for each volume, theirs has all three as data sets of their own.
+  All set-ups validate after each 10,000 steps, those with oversampling, `_ssl_all_half`, the U-net's and the VarNet's
+  of theirs after 20,000.
+- `_ssl_all_oversampled` has the window w = 4; theirs has 10 but for eight of the ten copies of the prostates, which
+  have 4. The set-ups with w = 10 are those of the paper's tables; their configurations have none.
+- In SSL too the rate falls after each 150,000 steps, as in the paper.
+- VarNet's coil images are its image times the maps.
 
 Reference: Yiasemis et al., JSSL, arXiv:2311.15856, section 4 and appendices B and C; projects/JSSL/configs.
 """
