@@ -49,9 +49,12 @@ def check_folder(folder, progress=None):
         if progress is not None:
             progress(done, len(files), path.name)
         try:
-            yield Finding(path, f"{path}: " + "; ".join(_describe(source) for source in _sources(path)))
+            line, problem = f"{path}: " + "; ".join(_describe(source) for source in _sources(path)), None
         except DataError as error:
-            yield Finding(path, str(error), str(error))
+            line = problem = str(error)
+        except Exception as error:  # whatever is in one file, the others are to be checked
+            line = problem = f"{path}: {type(error).__name__}: {error}"
+        yield Finding(path, line, problem)
 
 
 def _sources(path):

@@ -129,6 +129,11 @@ class ISMRMRDFile:
             if len(np.unique(heads[field])) > 1:
                 found = ", ".join(map(str, np.unique(heads[field])))
                 raise DataError(f"{self.path}: readouts differ in `{field}` ({found}); expected one value.")
+        discarded, samples = int(heads["discard_pre"][0]) + int(heads["discard_post"][0]), heads["number_of_samples"][0]
+        if discarded >= samples:
+            raise DataError(
+                f"{self.path}: readouts discard {discarded} of {samples} samples; expected some to be left."
+            )
         self._rows = [kept[heads["idx"]["slice"] == index] for index in np.unique(heads["idx"]["slice"])]
         self._head = heads[0]
         self._steps = {row: int(step) for row, step in zip(kept, heads["idx"]["kspace_encode_step_1"], strict=True)}
@@ -246,9 +251,18 @@ class ISMRMRDFile:
         limits = encoding.find("{*}encodingLimits/{*}kspace_encoding_step_1")
         center, maximum = size[1] // 2, size[1] - 1
         if limits is not None:
-            center, maximum = int(limits.find("{*}center").text), int(limits.find("{*}maximum").text)
+            center, maximum = (self._limit(limits, name) for name in ("center", "maximum"))
         first = size[1] // 2 - center
         return {"size": size, "center": center, "padding": (max(first, 0), min(first + maximum + 1, size[1]))}
+
+    def _limit(self, limits, name):
+        text = limits.findtext(f"{{*}}{name}", "").strip()
+        if not text.isdecimal():
+            raise DataError(
+                f"{self.path}: `{self._group}/xml` has {text!r} as `{name}` of the limits of kspace_encoding_step_1; "
+                "expected a whole number."
+            )
+        return int(text)
 
 
 class BARTFile:
@@ -406,7 +420,7 @@ def _read_cfl(path):
             raise DataError(f"{file}: no such file; expected BART's pair of .cfl and .hdr.")
     lines = header.read_text(errors="replace").splitlines()
     numbers = next((lines[i + 1].split() for i, line in enumerate(lines[:-1]) if line.strip() == "# Dimensions"), [])
-    if not numbers or not all(number.isdigit() and int(number) for number in numbers) or len(numbers) > 16:
+    if not numbers or not all(number.isdecimal() and int(number) for number in numbers) or len(numbers) > 16:
         raise DataError(f"{header}: tells no dimensions; expected a line `# Dimensions` and up to 16 numbers below it.")
     shape = tuple(map(int, numbers)) + (1,) * (16 - len(numbers))
     if path.stat().st_size != 8 * math.prod(shape):

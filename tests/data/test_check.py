@@ -3,7 +3,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from mri_zoo.data import DataError
+from mri_zoo.data import DataError, check
 from mri_zoo.data.check import check_folder
 
 
@@ -33,6 +33,20 @@ def test_every_file_gets_a_line_and_the_command_that_fits_it(tmp_path):
     assert f"evaluate --dataset oasis --root {tmp_path}/sub-1_T1w.nii" in found["sub-1_T1w.nii"].line
     assert found["zeros.h5"].problem == f"{tmp_path}/zeros.h5: all samples are zero; expected a scan."
     assert "reference of (9, 6) pixels is larger than the k-space" in found["large.h5"].problem
+
+
+def test_a_file_that_fails_in_an_unforeseen_way_does_not_hide_the_others(tmp_path, monkeypatch):
+    for name in "abc":
+        write(tmp_path / f"{name}.h5", kspace=np.ones((2, 3, 8, 6), "complex64"))
+    sources = check._sources
+
+    def failing(path):
+        return [{}["shape"]] if path.name == "b.h5" else sources(path)
+
+    monkeypatch.setattr(check, "_sources", failing)
+    first, second, third = check_folder(tmp_path)
+    assert first.problem is None and third.problem is None
+    assert second.problem == second.line == f"{tmp_path}/b.h5: KeyError: 'shape'"
 
 
 def test_nothing_to_check_is_an_error(tmp_path):

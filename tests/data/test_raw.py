@@ -1,3 +1,5 @@
+import re
+
 import h5py
 import ismrmrd
 import numpy as np
@@ -245,6 +247,9 @@ def test_bad_bart_pairs_are_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(DataError, match="scan.cfl: has 2152 bytes; expected 2160"):
         BARTFile(path)
+    path.with_suffix(".hdr").write_text("# Dimensions\n1 15 6 ³\n")
+    with pytest.raises(DataError, match="scan.hdr: tells no dimensions"):
+        BARTFile(path)
     path.with_suffix(".hdr").write_text("nothing")
     with pytest.raises(DataError, match="scan.hdr: tells no dimensions"):
         BARTFile(path)
@@ -290,6 +295,25 @@ def test_ismrmrd_without_its_parts_is_refused(tmp_path):
         file["dataset/data"] = np.zeros(3)
     with pytest.raises(DataError, match="empty.h5: has no readouts"):
         open_volume(tmp_path / "empty.h5")
+
+
+@pytest.mark.parametrize("name", ["center", "maximum"])
+@pytest.mark.parametrize("text", ["", "abc", "³", "-4"])
+def test_damaged_limits_of_an_ismrmrd_header_are_refused(tmp_path, name, text):
+    path = write_ismrmrd(tmp_path / "bad.h5", [{"data": np.ones((3, 15), "complex64")}])
+    with h5py.File(path, "a") as file:
+        header = re.sub(rf"<{name}>\d+", f"<{name}>{text}", file["dataset/xml"][0].decode())
+        file["dataset/xml"][0] = (header if text else header.replace(f"<{name}></{name}>", "")).encode()
+    with pytest.raises(DataError, match=f"bad.h5: `dataset/xml` has '{text}' as `{name}`.*expected a whole number"):
+        open_volume(path)
+
+
+def test_readouts_that_discard_all_samples_are_refused(tmp_path):
+    line = {"data": np.ones((3, 15), "complex64"), "traj": cycles(radial(1, 15))[0].astype("float32"), "pre": 15}
+    for number, readout in enumerate((line, {**line, "traj": None})):
+        path = write_ismrmrd(tmp_path / f"bad{number}.h5", [readout], (13, 15, 1))
+        with pytest.raises(DataError, match=f"bad{number}.h5: readouts discard 15 of 15 samples"):
+            open_volume(path)
 
 
 def test_check_tells_what_raw_files_are(tmp_path):
