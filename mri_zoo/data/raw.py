@@ -20,6 +20,7 @@ from mri_zoo.physics.nufft import check_density, check_reach
 
 # Readouts that are no image data: noise, calibration alone, navigators, phase correction, feedback, dummies.
 _NO_IMAGE = sum(1 << (flag - 1) for flag in (19, 20, 23, 24, 26, 27, 28, 29))
+_REVERSED = 1 << (22 - 1)
 _SERIES = ("average", "contrast", "phase", "repetition", "set")
 
 
@@ -106,8 +107,8 @@ class ISMRMRDFile:
 
     Raises:
         DataError: if the file is missing, damaged, or not in this layout; if it holds a series (averages, contrasts,
-            phases, repetitions, sets), partitions without a trajectory of three dimensions, or slices that differ; on
-            reading, if samples are not finite.
+            phases, repetitions, sets), partitions without a trajectory of three dimensions, Cartesian readouts that
+            run backwards, or slices that differ; on reading, if samples are not finite.
 
     Reference: Inati et al., MRM 77:411, 2017.
     """
@@ -143,6 +144,11 @@ class ISMRMRDFile:
             raise DataError(f"{self.path}: holds partitions with {kind}; expected slices, or one of 3 dimensions.")
         if dimensions:
             self.info = self._trajectory_info(image_size, units, encoding)
+        elif (heads["flags"] & _REVERSED).any():
+            raise DataError(
+                f"{self.path}: {np.count_nonzero(heads['flags'] & _REVERSED)} of {len(heads)} Cartesian readouts run "
+                "backwards, as those of EPI; expected readouts that are all in one direction, after its corrections."
+            )
         else:
             self.info = self._cartesian_info(encoding)
 

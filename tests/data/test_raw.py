@@ -76,6 +76,8 @@ def write_ismrmrd(path, readouts, size=(15, 13, 1), limits=None):
             line.discard_pre = readout.get("pre", 0)
             if readout.get("noise"):
                 line.setFlag(ismrmrd.ACQ_IS_NOISE_MEASUREMENT)
+            if readout.get("reversed"):
+                line.setFlag(ismrmrd.ACQ_IS_REVERSE)
             dataset.append_acquisition(line)
     return path
 
@@ -314,6 +316,16 @@ def test_readouts_that_discard_all_samples_are_refused(tmp_path):
         path = write_ismrmrd(tmp_path / f"bad{number}.h5", [readout], (13, 15, 1))
         with pytest.raises(DataError, match=f"bad{number}.h5: readouts discard 15 of 15 samples"):
             open_volume(path)
+
+
+def test_cartesian_readouts_that_run_backwards_are_refused(tmp_path):
+    lines = [{"data": np.ones((3, 15), "complex64"), "step": i, "reversed": i % 2} for i in range(13)]
+    with pytest.raises(DataError, match="epi.h5: 6 of 13 Cartesian readouts run backwards, as those of EPI; expected"):
+        open_volume(write_ismrmrd(tmp_path / "epi.h5", lines))
+    # The coordinates of a trajectory tell the direction.
+    spokes = [{**line, "traj": spoke} for line, spoke in zip(lines, cycles(radial(13, 15)), strict=True)]
+    spokes = [{**spoke, "traj": spoke["traj"].astype("float32")} for spoke in spokes]
+    assert open_volume(write_ismrmrd(tmp_path / "spokes.h5", spokes, (13, 15, 1))).info.num_shots == 13
 
 
 def test_check_tells_what_raw_files_are(tmp_path):
