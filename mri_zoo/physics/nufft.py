@@ -105,8 +105,10 @@ def normal_kernel(trajectory, density, size, implementation="auto"):
     """
     doubled = tuple(2 * n for n in size)
     axes = tuple(range(1, len(doubled) + 1))
-    weights = from_real(_tensor(density, "float32"))[:, None]
-    spread = nufft_adjoint(weights, trajectory, doubled, implementation)[:, 0]
+    density, points = _tensor(density, "float32"), _tensor(trajectory, "float32")
+    if len(points.shape) == 3 and density.shape[0] in (1, None):  # several trajectories may share it
+        density = density * ops.ones_like(points[:, :1, 0])
+    spread = nufft_adjoint(from_real(density)[:, None], trajectory, doubled, implementation)[:, 0]
     # No two pixels are n apart. Without the distance -n, the transform of the rest is real.
     spread = scale(spread, outer([ops.cast(ops.arange(2 * n) > 0, "float32") for n in size]))
     transfer = ops.real(plain_fft(ops.roll(spread, [-n for n in size], axes), len(doubled)))

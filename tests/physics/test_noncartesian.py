@@ -39,6 +39,14 @@ def test_operators(rng, size, coils, maps, groups):
     assert relative_error(physics.normal(image, physics.complete(batch)), expected) < 2e-5
 
 
+def test_a_density_is_shared_by_several_trajectories(rng):
+    batch, image = measure(rng, (8, 9))
+    physics, several = NonCartesian((8, 9)), {**batch, "density": np.repeat(batch["density"][:1], 2, axis=0)}
+    for prepare in (physics.complete, physics.uncompensated):
+        one, other = prepare({**batch, "density": batch["density"][:1]}), prepare(several)
+        assert relative_error(physics.normal(image, one), physics.normal(image, other)) < 1e-6
+
+
 def test_serialisation_keeps_the_arguments():
     physics = NonCartesian((6, 5, 4), 3, "ndft", 0.2)
     copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(physics))

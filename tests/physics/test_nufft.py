@@ -224,6 +224,17 @@ def test_adjoint_and_product_refuse_what_does_not_fit(rng):
         nufft(np.zeros((1, 1, 6, 5), "complex64"), [[[0.0, 4.0]]])
 
 
+@pytest.mark.parametrize("groups, shared", [(2, 1), (1, 2), (2, 2)])
+def test_kernel_of_shared_trajectory_or_density(rng, groups, shared):
+    size, w, density = (9, 8), draw(rng, (9, 8), groups), rng.uniform(0.5, 2, (shared, 120)).astype("float32")
+    found = normal_kernel(w, density, size)
+    w, density = np.broadcast_to(w, (2, 120, 2)), np.broadcast_to(density, (2, 120))
+    expected = [normal_kernel(*pair, size)[0] for pair in zip(w[:, None], density[:, None], strict=True)]
+    assert relative_error(found, np.stack(expected)) < 1e-5
+    with pytest.raises(ValueError, match="119 samples were measured, the trajectory has 120"):
+        normal_kernel(w, density[:1, 1:], size)
+
+
 @pytest.mark.parametrize(
     "trajectory, message",
     [
