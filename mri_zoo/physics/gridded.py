@@ -24,7 +24,7 @@ class Gridded(Cartesian):
 
     Batch keys:
         kspace, trajectory, sensitivity_maps, kernel: those of `NonCartesian`, and as there the maps or the kernel tell
-            the size of the image; `density` is not needed.
+            the size of the image; `density` is not needed, but a sample whose weight is zero was left out.
 
     Args:
         image_size: of batches that have neither maps nor kernel.
@@ -51,9 +51,10 @@ class Gridded(Cartesian):
             return super().complete(batch)
         self.check(batch)
         size, (slices, coils, number) = self._samples.size(batch), ops.shape(batch["kspace"])
+        points = _weighted(ops.convert_to_tensor(batch["trajectory"]), batch.get("density"))
         # One group of coils for each trajectory, all of them where it is shared.
-        vectors = ops.reshape(batch["kspace"], (ops.shape(batch["trajectory"])[0], -1, number))
-        kspace = on_host(_grid_groups, (*ops.shape(vectors)[:2], *size), vectors, batch["trajectory"])
+        vectors = ops.reshape(batch["kspace"], (ops.shape(points)[0], -1, number))
+        kspace = on_host(_grid_groups, (*ops.shape(vectors)[:2], *size), vectors, points)
         kspace = ops.reshape(kspace, (slices, coils, *size))
         maps = {key: value for key, value in batch.items() if key == "sensitivity_maps"}
         return super().complete({"kspace": kspace, "mask": ops.ones((1, 1, 1, size[1])), **maps})
@@ -115,6 +116,19 @@ def _triangles(trajectory, size):
     return triangles.simplices[found].T.astype("int32"), weights.T.astype("float32")
 
 
-def _grid_groups(vectors, trajectory, shape):
-    """Complex64 of `shape`, (group, coil, height, width), of vectors (group, coil, samples)."""
-    return np.stack([grid_linearly(*group, shape[2:]) for group in zip(vectors, trajectory, strict=True)])
+def _weighted(trajectory, density):
+    """Trajectory and density, 1 by default, as one tensor (batch or 1, samples, 3): each may be shared by the batch."""
+    ones = ops.ones_like(trajectory[..., :1])
+    weights = ones if density is None else ones * ops.convert_to_tensor(density)[..., None]
+    return ops.concatenate([trajectory * ops.ones_like(weights), weights], axis=-1)
+
+
+def _grid_groups(vectors, points, shape):
+    """Complex64 of `shape`, (group, coil, height, width), of vectors (group, coil, samples) at `_weighted` points."""
+    grids = []
+    for kspace, point in zip(vectors, points, strict=True):
+        acquired = point[:, 2] > 0
+        if not acquired.any():
+            raise ValueError("The density compensation is zero everywhere: there is no sample to grid.")
+        grids.append(grid_linearly(kspace[:, acquired], point[acquired, :2], shape[2:]))
+    return np.stack(grids)

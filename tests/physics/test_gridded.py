@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from helpers import acquire_noncartesian, random_complex, relative_error
 
 from mri_zoo.data.preparation import ConstantScaling
@@ -63,6 +64,30 @@ def test_complete_grids_each_slice_along_its_own_trajectory(rng, coils, shared):
     np.testing.assert_array_equal(completed["mask"], np.ones((1, 1, 1, 13)))
     assert ("sensitivity_maps" in completed) == (coils > 1) and "trajectory" not in completed
     np.testing.assert_array_equal(physics.complete(completed)["kspace"], expected)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("parts", [1, 2])
+def test_samples_of_zero_density_are_not_gridded(rng, groups, parts):
+    batch = samples_of(rng, coils=3)
+    batch |= {"trajectory": batch["trajectory"][:groups], "density": batch["density"][:parts].copy()}
+    batch["density"][:, ::3], batch["density"][-1, 1::3] = 0, 0
+    trajectories, densities = (np.broadcast_to(batch[k], (2, *batch[k].shape[1:])) for k in ("trajectory", "density"))
+    expected = [
+        grid_linearly(y[:, d > 0], w[d > 0], (15, 13))
+        for y, w, d in zip(batch["kspace"], trajectories, densities, strict=True)
+    ]
+    batch["kspace"][:, :, ::3] = 1e3
+    np.testing.assert_array_equal(Gridded(center_fraction=1).complete(batch)["kspace"], expected)
+
+
+def test_without_any_sample_there_is_nothing_to_grid(rng):
+    batch = samples_of(rng)
+    batch["density"][1] = 0
+    with pytest.raises(ValueError, match="density compensation is zero everywhere"):
+        Gridded().complete(batch)
+    with pytest.raises(Exception, match="zero everywhere: there is no sample to grid"):  # TensorFlow wraps it
+        tf.function(Gridded().complete)({key: tf.constant(value) for key, value in batch.items()})
 
 
 def test_pdnet_is_that_of_the_gridded_kspace(rng):
