@@ -384,10 +384,12 @@ def _in_radians(what, samples, units, size):
         trajectory = as_trajectory(samples[..., ::-1], units, size)
         check_reach(trajectory, size, units)
         pixels, number = math.prod(size), math.prod(samples.shape[:-1])
-        if number > 50 * pixels:
+        if not number / 50 <= pixels <= 200 * number:
+            # Units that are wrong show in the count where the size of the image follows from them.
+            doubt = "Are the units cycles/FOV right? Then the" if units == "cycles/FOV" else "The"
             raise ValueError(
-                f"{number} samples do not fit an image of {' x '.join(map(str, size))} pixels. Are the units {units} "
-                "right? Then the image must have more."
+                f"{number} samples do not fit an image of {' x '.join(map(str, size))} pixels. {doubt} image must have "
+                f"{'more' if pixels < number else 'fewer'} pixels (`image_size`, --image-size)."
             )
     return trajectory
 

@@ -155,9 +155,11 @@ def as_trajectory(samples, units="cycles/pixel", image_size=None, wrap=False):
     largest = np.abs(radians).max()
     if not wrap and largest > np.pi * (1 + _ROUNDING):
         limit = np.abs(samples).max() * np.pi / largest
+        remedy = "the image must have more pixels, or " if units == "cycles/FOV" else ""
         raise ValueError(
             f"The trajectory reaches {np.abs(samples).max():.6g} {units}, beyond the edge of k-space: expected values "
-            f"in [-{limit:.6g}, {limit:.6g}). Are the units right? Then the image must have more pixels."
+            f"in [-{limit:.6g}, {limit:.6g}). Are the units right? Then {remedy}`wrap=True` takes samples beyond the "
+            "edge for those a period away."
         )
     return _wrapped(radians)
 

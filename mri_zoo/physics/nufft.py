@@ -184,20 +184,27 @@ def check_trajectory(trajectory, dimensions):
 def check_reach(trajectory, size, units="radians/pixel"):
     """Refuse an image size that a trajectory cannot mean, since it stays near the centre of that image's k-space.
 
+    Each axis is looked at by itself, as each has its number of pixels.
+
     Args:
         trajectory: (..., dimension) radians per pixel.
         size: of the image.
         units: in which the trajectory came.
 
     Raises:
-        ValueError: if the trajectory stays within a quarter of the way to the edge.
+        ValueError: if the trajectory stays within a quarter of the way to the edge along an axis of several pixels.
     """
-    reached = np.abs(trajectory).max() / np.pi
-    if reached < 0.25:
-        raise ValueError(
-            f"The trajectory reaches only {reached:.3g} of the way to the edge of k-space for an image of "
-            f"{' x '.join(map(str, size))} pixels. Are the units {units} right? Then the image must have fewer."
-        )
+    trajectory = np.asarray(trajectory)
+    furthest = np.abs(trajectory).max(axis=tuple(range(trajectory.ndim - 1))) / np.pi
+    names = ("depth", "height", "width")[-len(size) :]
+    for axis, reached, extent in zip(names, furthest, size, strict=True):
+        if extent > 1 and reached < 0.25:
+            by_size = units == "cycles/FOV"  # of other units the number of pixels is no part
+            raise ValueError(
+                f"Along the {axis}, the trajectory reaches only {reached:.3g} of the way to the edge of k-space for an "
+                f"image of {' x '.join(map(str, size))} pixels. Are the units {units} right? "
+                + ("Then the image must have fewer pixels." if by_size else "Then no other image size helps.")
+            )
 
 
 def check_density(density):

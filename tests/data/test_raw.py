@@ -183,7 +183,10 @@ def test_ismrmrd_on_the_cartesian_grid(rng, tmp_path):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"trajectory": 2 * cycles(radial(6, 15))}, r"`trajectory`.*reaches 0.933333 cycles/pixel.*\[-0.5, 0.5\)"),
+        (
+            {"trajectory": 2 * cycles(radial(6, 15))},
+            r"`trajectory`.*reaches 0.933333 cycles/pixel.*\[-0.5, 0.5\). Are the units right\? Then `wrap=True` takes",
+        ),
         (
             {"trajectory": cycles(radial(6, 15))[0]},
             r"`trajectory` has shape \(15, 2\); expected \(shot, sample, 2 or 3\)",
@@ -197,7 +200,23 @@ def test_ismrmrd_on_the_cartesian_grid(rng, tmp_path):
         ({"units": None}, "`trajectory` has the units ''; expected an attribute `units`"),
         ({"units": "1/m"}, "has the units '1/m'"),
         ({"units": "radians/pixel"}, "reaches only 0.149 of the way.*15 x 13 pixels.*units radians/pixel right"),
-        ({"units": "cycles/FOV", "trajectory": 20 * cycles(radial(6, 15))}, r"beyond the edge.*more pixels"),
+        (
+            {"units": "cycles/FOV", "trajectory": 20 * cycles(radial(6, 15))},
+            r"beyond the edge.*the image must have more pixels, or `wrap=True`",
+        ),
+        (
+            {"trajectory": cycles(radial(6, 15)) * [1, 0.2]},
+            "Along the height, the trajectory reaches only 0.187 .*cycles/pixel right. Then no other image size helps",
+        ),
+        (
+            {"units": "cycles/FOV", "matrix_size": (15, 64), "trajectory": 15 * cycles(radial(6, 15))},
+            "Along the height, .* 64 x 15 pixels. Are the units cycles/FOV right. Then the image must have fewer pix",
+        ),
+        (
+            {"matrix_size": (150, 150)},
+            "90 samples do not fit an image of 150 x 150 pixels. The image must have fewer pixels",
+        ),
+        ({"matrix_size": (1, 1)}, "90 samples do not fit an image of 1 x 1 pixels. The image must have more pixels"),
         ({"matrix_size": None}, "no attribute `matrix_size`"),
         ({"matrix_size": (13, 15, 4)}, r"image size \(4, 15, 13\) does not fit a trajectory of 2 dimensions"),
         ({"density": np.zeros((6, 15))}, "`density`.*zero everywhere"),
