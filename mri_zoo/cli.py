@@ -117,7 +117,7 @@ def evaluate(
 
 @app.command()
 def reconstruct(
-    file: Annotated[Path, typer.Argument(help="fastMRI HDF5 (.h5) or NIfTI (.nii, .nii.gz).")],
+    file: Annotated[Path, typer.Argument(help="HDF5 (.h5, .mrd), BART (.cfl) or NIfTI (.nii, .nii.gz).")],
     model: Annotated[str, typer.Option(help="Name of `mri-zoo models`, or a preset's folder.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Image file: .h5, .nii, .nii.gz or .png.")],
     acceleration: Acceleration = None,

@@ -342,7 +342,7 @@ def test_train_prepare_evaluate_and_reconstruct_along_a_trajectory(run, tmp_path
             found = file["reconstruction"][0]
     assert np.corrcoef(found.ravel(), image()[0].ravel())[0, 1] > 0.8
     write_measured(tmp_path / "untold.h5", "")
-    told = ("--units", "radians/pixel", "--image-size", "36x32")
+    told = ("--units", "radians per pixel", "--image-size", "36x32")
     assert run("reconstruct", tmp_path / "untold.h5", "--model", preset, "-o", output, *told)[0] == 0
     with h5py.File(output) as file:
         assert file["reconstruction"].shape == (1, 36, 32)

@@ -35,7 +35,7 @@ class TrajectoryFile:
     Args:
         path: the file.
         image_size: (height, width) or (depth, height, width) in place of `matrix_size`.
-        units: in place of the attribute, see `as_trajectory`.
+        units: in place of the attribute, in any of its spellings.
 
     Raises:
         DataError: if the file is missing, damaged, or not in this layout; if trajectory and k-space do not fit each
@@ -102,7 +102,7 @@ class ISMRMRDFile:
     Args:
         path: the file.
         image_size: (height, width) or (depth, height, width) in place of the encoded matrix; with a trajectory alone.
-        units: of the trajectory, see `as_trajectory`.
+        units: of the trajectory, see `TrajectoryFile`.
         group: of the HDF5 file.
 
     Raises:
@@ -376,6 +376,7 @@ def _info(path, num_slices, num_coils, size, trajectory, density=None, contrast=
 
 def _in_radians(what, samples, units, size):
     """(shot, sample, dimension) in our units and order; refuses an image size that the samples cannot mean."""
+    units = _plain_units(units) or units
     with _named(what):
         if len(size) != samples.shape[-1] or min(size) < 1:
             raise ValueError(
@@ -396,16 +397,23 @@ def _in_radians(what, samples, units, size):
 
 def _units(file, trajectory):
     text = trajectory.attrs.get("units", "")
-    text = (text.decode(errors="replace") if isinstance(text, bytes) else str(text)).lower()
+    text = text.decode(errors="replace") if isinstance(text, bytes) else str(text)
+    if (units := _plain_units(text)) is not None:
+        return units
+    expected = "an attribute `units`: cycles/pixel, cycles/FOV or radians/pixel; or give `units` (--units)"
+    raise hdf5_error(file, "trajectory", f"has the units {text!r}", expected)
+
+
+def _plain_units(text):
+    """Those of `as_trajectory` that a text names in whatever spelling, or None."""
     for pattern, units in (
         (r"cycles?( per |/)(fov|field of view)", "cycles/FOV"),
         (r"cycles?( per |/)pixel", "cycles/pixel"),
         (r"rad(ians?)?( per |/)pixel", "radians/pixel"),
     ):
-        if re.search(pattern, text):
+        if re.search(pattern, text, re.IGNORECASE):
             return units
-    found = f"has the units {text!r}"
-    raise hdf5_error(file, "trajectory", found, "an attribute `units`: cycles/pixel, cycles/FOV or radians/pixel")
+    return None
 
 
 def _matrix_size(file, dimensions):
@@ -415,7 +423,7 @@ def _matrix_size(file, dimensions):
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(
             f"{file.filename}: has no attribute `matrix_size`, the size of the image; expected one number or "
-            f"{dimensions}, x first."
+            f"{dimensions}, x first; or give `image_size` (--image-size)."
         ) from error
     return size * dimensions if len(size) == 1 else size
 

@@ -101,8 +101,10 @@ def test_hdf5_of_all_units_and_layouts(rng, tmp_path):
     assert source.info.num_slices == 2 and source.info.num_coils == 3 and source.info.density.shape == (90,)
     np.testing.assert_array_equal(source.read([1]).kspace, 2 * samples.reshape(1, 3, -1))
     assert TrajectoryFile(tmp_path / "b.h5", image_size=(20, 18)).info.image_size == (20, 18)
-    source = open_volume(write(tmp_path / "c.h5", samples, cycles(shots) * [13, 15], "?"), units="cycles/FOV")
-    np.testing.assert_allclose(source.info.trajectory, shots.reshape(-1, 2), atol=1e-6)
+    path = write(tmp_path / "c.h5", samples, cycles(shots) * [13, 15], "?")
+    for units in ("cycles/FOV", "Cycles per FOV", "cycles per field of view"):
+        source = open_volume(path, units=units)
+        np.testing.assert_allclose(source.info.trajectory, shots.reshape(-1, 2), atol=1e-6)
 
 
 def test_reconstruction_of_a_file_is_the_image(rng, tmp_path):
@@ -197,7 +199,7 @@ def test_ismrmrd_on_the_cartesian_grid(rng, tmp_path):
         ({"trajectory": np.zeros((6, 15, 2), complex)}, "`trajectory` has type complex128; expected real"),
         ({"kspace": np.ones((6, 15), "complex64")}, r"`kspace` has shape \(6, 15\)"),
         ({"kspace": np.ones((3, 6, 15))}, "`kspace` has type float64"),
-        ({"units": None}, "`trajectory` has the units ''; expected an attribute `units`"),
+        ({"units": None}, "`trajectory` has the units ''; expected an attribute `units`.*give `units` .--units"),
         ({"units": "1/m"}, "has the units '1/m'"),
         ({"units": "radians/pixel"}, "reaches only 0.149 of the way.*15 x 13 pixels.*units radians/pixel right"),
         (
@@ -217,7 +219,7 @@ def test_ismrmrd_on_the_cartesian_grid(rng, tmp_path):
             "90 samples do not fit an image of 150 x 150 pixels. The image must have fewer pixels",
         ),
         ({"matrix_size": (1, 1)}, "90 samples do not fit an image of 1 x 1 pixels. The image must have more pixels"),
-        ({"matrix_size": None}, "no attribute `matrix_size`"),
+        ({"matrix_size": None}, "no attribute `matrix_size`.*or give `image_size` .--image-size"),
         ({"matrix_size": (13, 15, 4)}, r"image size \(4, 15, 13\) does not fit a trajectory of 2 dimensions"),
         ({"density": np.zeros((6, 15))}, "`density`.*zero everywhere"),
         ({"density": np.full((6, 15), np.nan)}, "`density`.*NaN"),
