@@ -188,8 +188,8 @@ class SamplingTrajectory(abc.ABC):
     dimensions: ClassVar[int] = 2
 
     def __post_init__(self):
-        if not isinstance(self.acceleration, Real) or not self.acceleration >= 1:
-            raise ValueError(f"`acceleration` must be >= 1, got {self.acceleration!r}.")
+        if not isinstance(self.acceleration, Real) or not 1 <= self.acceleration < math.inf:
+            raise ValueError(f"`acceleration` must be >= 1 and finite, got {self.acceleration!r}.")
         if self.image_size is not None:
             # Plain numbers, so that trajectories compare equal and their configs are fit for JSON.
             object.__setattr__(self, "image_size", self._checked(self.image_size))
@@ -268,8 +268,7 @@ class SpiralTrajectory(SamplingTrajectory):
 
     def __post_init__(self):
         super().__post_init__()
-        if not self.revolutions > 0:
-            raise ValueError(f"`revolutions` must be > 0, got {self.revolutions}.")
+        _check(revolutions=self.revolutions)
 
     def _draw(self, size, num_shots):
         return spiral(num_shots, size[0], self.revolutions)
@@ -335,11 +334,13 @@ TRAJECTORIES = {
 }
 
 
-def _check(num_shots=1, num_samples=1, angles="golden"):
+def _check(num_shots=1, num_samples=1, angles="golden", revolutions=1.0):
     if num_shots < 1 or num_samples < 1:
         raise ValueError(f"A trajectory needs at least one shot and one sample, got {num_shots} and {num_samples}.")
     if angles not in _ANGLES:
         raise ValueError(f'`angles` must be "golden" or "uniform", got {angles!r}.')
+    if not 0 < revolutions < math.inf:
+        raise ValueError(f"`revolutions` must be > 0 and finite, got {revolutions}.")
 
 
 def _frequencies(count):
@@ -364,7 +365,7 @@ def _lines(num_shots, num_samples, angles, endpoint):
 
 
 def _spirals(num_shots, num_samples, revolutions):
-    _check(num_shots, num_samples)
+    _check(num_shots, num_samples, revolutions=revolutions)
     position = _frequencies(num_samples)
     turns = _turns(np.pi * np.arange(num_shots) / num_shots)
     return position * np.exp(2j * revolutions * np.abs(position)) * turns

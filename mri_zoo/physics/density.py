@@ -66,9 +66,11 @@ def radial_density(trajectory, size, power=None):
         (samples,) or (batch, samples) float32.
 
     Raises:
-        ValueError: if the trajectory is not one.
+        ValueError: if the trajectory is not one, or the power negative or not finite.
     """
     power = len(size) - 1 if power is None else power
+    if not 0 <= power < math.inf:
+        raise ValueError(f"`power` must be a finite number >= 0, got {power}.")
 
     def weights_of(trajectory):
         response = _gain(np.ones(len(trajectory), "float32"), trajectory, size)
@@ -94,7 +96,7 @@ def voronoi_density(trajectory, size):
         (samples,) or (batch, samples) float32.
 
     Raises:
-        ValueError: if the trajectory is not one, or has too few points for cells.
+        ValueError: if the trajectory is not one, or has too few points for cells, or all on one line or plane.
     """
 
     def weights_of(trajectory):
@@ -127,7 +129,12 @@ def _cell_volumes(points):
     """The volumes of the Voronoi cells of different points (number, dim)."""
     from scipy.spatial import Voronoi
 
-    cells = Voronoi(points)
+    try:
+        cells = Voronoi(points)
+    except RuntimeError as error:  # Qhull's
+        raise ValueError(
+            "The samples of the trajectory lie on one line or plane: they have no Voronoi cells."
+        ) from error
     # A cell is made of pyramids: each facet is as far from one of the two points beside it as from the other.
     heights = np.linalg.norm(points[cells.ridge_points[:, 0]] - points[cells.ridge_points[:, 1]], axis=1) / 2
     facets = np.array([_facet(cells.vertices[ridge]) if -1 not in ridge else np.inf for ridge in cells.ridge_vertices])

@@ -74,6 +74,12 @@ def _neighbours(trajectory, grid, antiperiodic):
     axes = [_axis_neighbours(trajectory[..., d], n, d in antiperiodic) for d, n in enumerate(grid)]
     indices, weights = zip(*axes, strict=True)
     groups, number = ops.shape(trajectory)[:2]
+    points = groups * math.prod(grid)
+    if isinstance(points, int) and points >= 2**31:  # a graph may leave extents open
+        raise ValueError(
+            f"Gridding {groups} trajectories on a grid of {' x '.join(map(str, grid))} points needs indices beyond "
+            "int32: take fewer trajectories at a time, or smaller images."
+        )
     index, weight = indices[1], weights[1]
     if len(grid) == 3:
         index = ops.reshape(index[..., None] * grid[2] + indices[2][..., None, :], (groups, number, WIDTH**2))

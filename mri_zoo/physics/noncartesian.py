@@ -45,7 +45,7 @@ class NonCartesian(Acquisition):
         center_fraction: extent of the window of low frequencies of the estimated sensitivity maps, relative to k-space.
 
     Raises:
-        KeyError: if `trajectory` or `density` is missing.
+        KeyError: if `kspace`, `trajectory` or `density` is missing.
         ValueError: if the entries of a batch do not fit each other, or nothing tells the size.
 
     Reference: Ramzi et al., NC-PDNet, IEEE TMI 41:1625, 2022.
@@ -89,8 +89,10 @@ class NonCartesian(Acquisition):
         """Refuse a batch whose entries do not fit each other or, outside of graphs, hold impossible values.
 
         Raises:
+            KeyError: if `kspace` or `trajectory` is missing.
             ValueError: says what is wrong.
         """
+        _needed(batch, "kspace")
         trajectory = self._trajectory(batch)
         image_axes = ("depth", "height", "width")[-self.dimensions :]
         axes = {
@@ -200,9 +202,7 @@ class NonCartesian(Acquisition):
         return normal_kernel(self._trajectory(batch), self._density(batch), self.size(batch), self.implementation)
 
     def _trajectory(self, batch):
-        if "trajectory" not in batch:
-            raise KeyError(f"The batch has no `trajectory`, which this acquisition needs; it has {', '.join(batch)}.")
-        trajectory = batch["trajectory"]
+        trajectory = _needed(batch, "trajectory")
         if len(trajectory.shape) != 3 or trajectory.shape[-1] != self.dimensions:
             raise ValueError(
                 f"`trajectory` must have the shape (batch or 1, samples, {self.dimensions}), got "
@@ -226,6 +226,12 @@ class NonCartesian(Acquisition):
             "implementation": self.implementation,
             "center_fraction": self.center_fraction,
         }
+
+
+def _needed(batch, key):
+    if key not in batch:
+        raise KeyError(f"The batch has no `{key}`, which this acquisition needs; it has {', '.join(batch)}.")
+    return batch[key]
 
 
 def _fits(extent, *allowed):

@@ -76,6 +76,8 @@ def nufft_adjoint(samples, trajectory, size, implementation="auto"):
     """
     given, size = trajectory, tuple(size)
     samples, trajectory = _tensor(samples, "complex64"), _tensor(trajectory, "float32")
+    if len(samples.shape) != 3:
+        raise ValueError(f"`samples` must be (batch, coil, samples), got the shape {tuple(samples.shape)}.")
     _check_shapes(samples, trajectory, size)
     _check_values(given)
     if None not in (samples.shape[-1], trajectory.shape[1]) and samples.shape[-1] != trajectory.shape[1]:
@@ -226,7 +228,7 @@ def check_density(density):
 
 
 def resolved(implementation, x=None):
-    """The implementation that "auto" stands for with data like `x`; PyTorch alone needs to see it."""
+    """The implementation that "auto" stands for with data like `x`; without, on the device of Keras."""
     if implementation != "auto":
         return implementation
     return "finufft" if _is_installed("finufft") and _is_on_cpu(x) else "kaiser_bessel"
@@ -339,6 +341,7 @@ def _is_on_cpu(x):
         import jax
 
         return jax.default_backend() == "cpu"
+    x = ops.zeros(()) if x is None else x  # on the device of Keras
     return x.device.type == "cpu"
 
 

@@ -184,8 +184,14 @@ def test_arguments_are_checked():
         TRAJECTORIES["radial_3d"](4, image_size=(15, 13))
     with pytest.raises(ValueError, match='"golden" or "uniform", got \'random\''):
         RadialTrajectory(4, angles="random")
-    with pytest.raises(ValueError, match="revolutions"):
-        SpiralTrajectory(4, revolutions=0)
+    for value in (np.inf, np.nan):
+        with pytest.raises(ValueError, match=f"`acceleration` must be >= 1 and finite, got {value}"):
+            RadialTrajectory(value)
+    for value in (0, np.inf, np.nan):
+        with pytest.raises(ValueError, match=f"`revolutions` must be > 0 and finite, got {value}"):
+            SpiralTrajectory(4, revolutions=value)
+        with pytest.raises(ValueError, match=f"`revolutions` must be > 0 and finite, got {value}"):
+            trajectories.spiral(3, 4, value)
     with pytest.raises(ValueError, match="at least one shot"):
         trajectories.spiral(0, 4)
 

@@ -132,5 +132,12 @@ def test_bad_trajectories_are_refused(density):
 def test_bad_arguments_are_refused(rng):
     with pytest.raises(ValueError, match="`num_iterations` must be >= 1, got 0"):
         pipe_density(np.zeros((30, 2)), (9, 8), 0)
+    for power in (np.nan, np.inf, -1):
+        with pytest.raises(ValueError, match=f"`power` must be a finite number >= 0, got {power}"):
+            radial_density(np.zeros((30, 2)), (8, 8), power)
+    with pytest.raises(ValueError, match="lie on one line or plane"):
+        voronoi_density(np.linspace([-3, -3], [3, 3], 30), (8, 8))
+    with pytest.raises(ValueError, match="lie on one line or plane"):
+        voronoi_density(np.random.default_rng(0).uniform(-3, 3, (50, 3)) * [1, 1, 0], (8, 8, 8))
     with pytest.raises(ValueError, match="at least 20 different points, the trajectory has 1"):
         voronoi_density(np.zeros((30, 2)), (9, 8))

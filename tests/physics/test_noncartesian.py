@@ -169,6 +169,7 @@ def test_size_comes_from_maps_then_kernel_then_argument(rng):
         ({"density": np.full((2, 90), np.nan, "float32")}, ValueError, "density compensation holds NaN"),
         ({"kspace": np.full((2, 1, 90), np.nan, "complex64")}, ValueError, "`kspace` holds NaN"),
         ({"density": None}, KeyError, "no `density`; compute it"),
+        ({"kspace": None}, KeyError, "no `kspace`, which this acquisition needs; it has trajectory, density"),
         ({"trajectory": None}, KeyError, "no `trajectory`, which this acquisition needs; it has kspace, density"),
     ],
 )

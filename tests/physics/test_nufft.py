@@ -274,6 +274,17 @@ def test_values_of_trajectories_in_numpy_are_checked(rng, value, message):
         nufft_adjoint(random_complex(rng, (1, 1, 9)), w, (6, 5))
 
 
+def test_samples_without_an_axis_of_coils_are_refused(rng):
+    with pytest.raises(ValueError, match=r"`samples` must be \(batch, coil, samples\), got the shape \(1, 120\)"):
+        nufft_adjoint(random_complex(rng, (1, 120)), draw(rng, (6, 5)), (6, 5))
+
+
+def test_grids_with_more_points_than_indices_are_refused(rng):
+    y, w = random_complex(rng, (1, 1, 9)), draw(rng, (6, 5, 4), samples=9)
+    with pytest.raises(ValueError, match="1 trajectories on a grid of 1300 x 1300 x 1300 points .* beyond int32"):
+        nufft_adjoint(y, w, (650, 650, 650), "kaiser_bessel")
+
+
 def test_a_tensor_of_nan_does_not_reach_the_library(rng):
     w = tf.fill((1, 9, 2), np.float32(np.nan))
     with pytest.raises(ValueError, match="The trajectory holds NaN"):

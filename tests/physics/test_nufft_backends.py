@@ -85,6 +85,10 @@ def test_other_backends_give_the_numbers_of_tensorflow(rng, tmp_path, backend, s
 
 
 if __name__ == "__main__":
+    from mri_zoo.physics.noncartesian import NonCartesian
+
+    # On the CPU, without data to look at.
+    assert NonCartesian().supports_jit == (importlib.util.find_spec("finufft") is None)
     folder = Path(sys.argv[1])
     with np.load(folder / "inputs.npz") as file:
         inputs = list(file.values())
