@@ -5,6 +5,7 @@ Every command parses and calls; the package works. Exit codes: 0 done, 1 some vo
 """
 
 import contextlib
+import dataclasses
 import importlib
 import logging
 import os
@@ -227,8 +228,15 @@ def import_weights(
         typer.Option(help="constant:FACTOR, percentile:P or kspace_percentile:P; that of the source by default."),
     ] = None,
     licence: Annotated[str | None, typer.Option(help="That of the weights, for the model card.")] = None,
+    image_size: Annotated[
+        str | None,
+        typer.Option(help="HEIGHTxWIDTH or DEPTHxHEIGHTxWIDTH of a trajectory's images; see above."),
+    ] = None,
 ):
     """Make a preset of a foreign checkpoint; the sampling options say what it was trained with.
+
+    A trajectory of fastmri-reproducible-benchmark is that code's, on images of 640x400 or 176x256x256 pixels as its
+    published weights, unless --image-size says otherwise.
 
     Sources and their architectures:
 
@@ -244,8 +252,14 @@ def import_weights(
     from mri_zoo.data.preparation import parse_scaling
     from mri_zoo.presets.importers import find_architecture, import_preset
 
+    foreign = find_architecture(source, architecture)
     chosen = _chosen_sampling([], sampling, acceleration, center_fraction)
-    rule = find_architecture(source, architecture).scaling if scaling is None else parse_scaling(scaling)
+    if image_size is not None:
+        if not _trajectory_dimensions(chosen):
+            raise ValueError("--image-size is of the images of a trajectory: give --trajectory, too.")
+        chosen = dataclasses.replace(chosen, image_size=_size(image_size))
+    chosen = foreign.sampling(chosen)
+    rule = foreign.scaling if scaling is None else parse_scaling(scaling)
     card = {} if licence is None else {"licence": licence}
     model = import_preset(file, source, architecture, output, config, chosen, rule, card)
     console.print(

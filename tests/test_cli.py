@@ -25,9 +25,11 @@ from mri_zoo.data import (
 )
 from mri_zoo.data.fourier import fft2c, ifft2c, root_sum_of_squares
 from mri_zoo.data.noncartesian import make_encoding
+from mri_zoo.data.sampling import get_sampling, sampling_from_config
 from mri_zoo.data.trajectories import radial
 from mri_zoo.models import NCPDNet, PDNet
 from mri_zoo.presets.importers import SOURCES
+from mri_zoo.presets.published import published
 from mri_zoo.presets.registry import load_preset, save_preset
 
 RECIPE = Path(__file__).parent / "training" / "tiny_recipe.py"
@@ -130,6 +132,37 @@ def test_import_tells_scaling_and_sampling(run, reference, tmp_path):
     assert "## Licence\n\nCC0" in (tmp_path / "other" / "README.md").read_text()
     code, _, error = run(*arguments, "-o", tmp_path / "third", "--scaling", "percentile")
     assert code == 2 and "Unknown scaling 'percentile'" in error
+
+
+@pytest.mark.parametrize(
+    "case, architecture, trajectory, size",
+    [
+        ("ncpdnet_radial", "NCPDNet", "radial", (640, 400)),
+        ("dip", "DIP", "spiral", (640, 400)),
+        ("unet_complex_nc", "DealiasingNet", "spiral", (640, 400)),
+        ("pdnet_subclassed_primal_only", "PDNet", "radial", (640, 400)),
+        ("ncpdnet_3d", "NCPDNet", "radial_stack", (176, 256, 256)),
+    ],
+)
+def test_an_imported_trajectory_is_as_published(run, reference, tmp_path, case, architecture, trajectory, size):
+    file = reference / "tensorflow" / case / "checkpoint.h5"
+    arguments = ("weights", "import", file, "--from", "fastmri-reproducible-benchmark", "--architecture", architecture)
+    arguments += ("--trajectory", trajectory, "--acceleration", 4, "-o", tmp_path / "preset")
+    assert run(*arguments)[0] == 0
+    found = load_preset(tmp_path / "preset").sampling
+    assert found == get_sampling(trajectory, 4, size, benchmark=True)
+    same = [entry["sampling"] for entry in published().values() if (entry["sampling"] or {}).get("name") == trajectory]
+    assert all(found == sampling_from_config(config) for config in same) and (same or trajectory == "radial_stack")
+
+
+def test_an_image_size_is_that_of_an_imported_trajectory(run, reference, tmp_path):
+    file = reference / "tensorflow" / "pdnet_subclassed" / "checkpoint.h5"
+    arguments = ("weights", "import", file, "--from", "fastmri-reproducible-benchmark", "--architecture", "PDNet")
+    arguments += ("--image-size", "96x80", "-o", tmp_path / "preset")
+    assert run(*arguments, "--trajectory", "spiral")[0] == 0
+    assert load_preset(tmp_path / "preset").sampling == SpiralTrajectory(4, (96, 80), benchmark=True)
+    code, _, error = run(*arguments, "--mask", "random")
+    assert code == 2 and "--image-size is of the images of a trajectory" in error
 
 
 def test_help_of_import_lists_every_architecture(run):

@@ -29,6 +29,7 @@ class Architecture:
             checkpoint of a training holds more.
         extend: function (model, checkpoint, options) -> the model with what the checkpoint has beyond it.
         extension: names of the options of `extend`.
+        sampling: function (mask or trajectory, or None) -> the one that the source means by it.
     """
 
     model: type
@@ -39,6 +40,7 @@ class Architecture:
     select: Callable = dict
     extend: Callable = lambda model, checkpoint: model
     extension: tuple[str, ...] = ()
+    sampling: Callable = lambda sampling: sampling
 
 
 class Checkpoint:

@@ -4,11 +4,13 @@ Functional models store one layer after the other, subclassed ones the sensitivi
 then all k-space networks.
 """
 
+import dataclasses
 import math
 
 import keras
 
 from mri_zoo.data.preparation import ConstantScaling
+from mri_zoo.data.trajectories import SamplingTrajectory
 from mri_zoo.data.volume import DataError
 from mri_zoo.layers.focnet import FocNet
 from mri_zoo.layers.unet import UNetBlock
@@ -211,18 +213,33 @@ def _paired(variables, arrays):
 
 
 FASTMRI_SCALING = ConstantScaling(1e6)
+# Of the published networks along trajectories: fastMRI's knees, which are padded to this size, and OASIS-3's volumes.
+IMAGE_SIZES = {2: (640, 400), 3: (176, 256, 256)}
 UPDNET_ASKS = ("image_network", "num_primal")  # of networks that are not recognised
 XPDNET_ASKS = (*UPDNET_ASKS, "pad_multiple")  # of U-nets too: see the class
 
+
+def _as_trained(sampling):
+    """The samples that the source takes of a trajectory, on images of the size that it trains on."""
+    if not isinstance(sampling, SamplingTrajectory):
+        return sampling
+    size = sampling.image_size or IMAGE_SIZES[sampling.dimensions]
+    return dataclasses.replace(sampling, image_size=size, benchmark=True)
+
+
 ARCHITECTURES = {
     "CascadeNet": Architecture(CascadeNet, _cascade_net_arguments, _consistent_weights, scaling=FASTMRI_SCALING),
-    "DIP": Architecture(DIP, _dip_arguments, _dip_weights, scaling=FASTMRI_SCALING),
+    "DIP": Architecture(DIP, _dip_arguments, _dip_weights, scaling=FASTMRI_SCALING, sampling=_as_trained),
     "DealiasingNet": Architecture(
-        DealiasingNet, _dealiasing_net_arguments, _dealiasing_net_weights, scaling=FASTMRI_SCALING
+        *(DealiasingNet, _dealiasing_net_arguments, _dealiasing_net_weights),
+        scaling=FASTMRI_SCALING,
+        sampling=_as_trained,
     ),
     "KIKINet": Architecture(KIKINet, _kiki_net_arguments, _consistent_weights, scaling=FASTMRI_SCALING),
-    "NCPDNet": Architecture(NCPDNet, _ncpdnet_arguments, _primal_dual_weights, scaling=FASTMRI_SCALING),
-    "PDNet": Architecture(PDNet, _pdnet_arguments, _primal_dual_weights, scaling=FASTMRI_SCALING),
+    "NCPDNet": Architecture(
+        NCPDNet, _ncpdnet_arguments, _primal_dual_weights, scaling=FASTMRI_SCALING, sampling=_as_trained
+    ),
+    "PDNet": Architecture(PDNet, _pdnet_arguments, _primal_dual_weights, scaling=FASTMRI_SCALING, sampling=_as_trained),
     "UNet": Architecture(UNet, _unet_arguments, _unet_weights, ("penultimate_activation",), FASTMRI_SCALING),
     "UPDNet": Architecture(
         XPDNet, _updnet_arguments, _primal_dual_weights, UPDNET_ASKS, FASTMRI_SCALING, extend=_require_unet
