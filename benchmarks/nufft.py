@@ -17,6 +17,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 from keras import ops
+from ncpdnet import device_name
 
 from mri_zoo.physics.nufft import normal_kernel, nufft, nufft_adjoint, toeplitz
 
@@ -29,10 +30,11 @@ GRIDDED = 200_000_000  # neighbours of the samples of all coils; gridding with m
 COLUMNS = ("forward", "adjoint", "normal")
 HEADINGS = ("image", "samples", "coils", "implementation", *COLUMNS, "normal / Toeplitz", "kernel")
 IMPLEMENTATIONS = ("toeplitz", "finufft", "kaiser_bessel", "tfkbnufft", "raw finufft", "torchkbnufft")
+GRIDDING = ("kaiser_bessel", "tfkbnufft", "torchkbnufft")
 
 
 def main():
-    """Print one table."""
+    """Print one table, and which rows were left out for their size."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--problem", choices=list(PROBLEMS), action="append", help="these only")
     parser.add_argument("--coils", type=int, action="append", help="these only, instead of 1, 8 and 32")
@@ -40,15 +42,18 @@ def main():
     parser.add_argument("--runs", type=int, default=5, help="timed rounds; the fastest is printed")
     parser.add_argument("--limit", type=float, default=20, help="seconds after which a cell is not measured again")
     options = parser.parse_args()
-    print(f"{keras.backend.backend()}, {os.cpu_count()} cores\n")
+    print(f"{keras.backend.backend()}, {device_name()}\n")
     print("| " + " | ".join(HEADINGS) + " |\n|" + " --- |" * len(HEADINGS))
+    left_out = []
     for problem in options.problem or PROBLEMS:
         for coils in options.coils or (1, 8, 32):
-            print_rows(problem, coils, options)
+            left_out += print_rows(problem, coils, options)
+    if left_out:
+        print(f"\nLeft out, as they would grid more than {GRIDDED:,} neighbours: {'; '.join(left_out)}")
 
 
 def print_rows(problem, coils, options):
-    """The times of all implementations, which take turns."""
+    """The times of all implementations, which take turns; returns the rows that are too large."""
     size, number = PROBLEMS[problem]
     what = " x ".join(map(str, size)), f"{number:,}", str(coils)
     rng = np.random.default_rng(0)
@@ -57,11 +62,13 @@ def print_rows(problem, coils, options):
     trajectory = spokes(size, number) if len(size) == 2 else rng.uniform(-np.pi, np.pi, (1, number, 3))
     arrays = image, samples, trajectory.astype("float32"), np.ones((1, number), "float32")
     makers = {"toeplitz": toeplitz_functions, "raw finufft": raw_finufft, "torchkbnufft": torchkbnufft}
-    found = {}
-    for name in options.implementation or IMPLEMENTATIONS:
+    found, left_out = {}, []
+    for name in filter(is_available, options.implementation or IMPLEMENTATIONS):
+        if name in GRIDDING and samples.size * 6 ** len(size) > GRIDDED:
+            left_out.append(f"{name} at {problem} with {coils} coils")
+            continue
         functions = makers.get(name, lambda *arrays, name=name: our_functions(name, *arrays))(*arrays)
-        if functions is not None:
-            found.update({(name, column): function for column, function in functions.items()})
+        found.update({(name, column): function for column, function in functions.items()})
     times = fastest(found, options.runs, options.limit)
     for name in dict.fromkeys(name for name, _ in found):
         cells = [f"{1e3 * times[name, c]:.1f} ms" if (name, c) in times else "" for c in COLUMNS]
@@ -70,6 +77,15 @@ def print_rows(problem, coils, options):
             ratio = f"{times[name, 'normal'] / times['toeplitz', 'normal']:.2f} x"
         kernel = f"{1e3 * times[name, 'kernel']:.0f} ms" if (name, "kernel") in times else ""
         print("| " + " | ".join([*what, name, *cells, ratio, kernel]) + " |", flush=True)
+    return left_out
+
+
+def is_available(name):
+    """Whether an implementation's library is installed and runs on this backend."""
+    library = {"toeplitz": "keras", "kaiser_bessel": "keras", "raw finufft": "finufft"}.get(name, name)
+    return importlib.util.find_spec(library) is not None and (
+        name != "tfkbnufft" or keras.backend.backend() == "tensorflow"
+    )
 
 
 def spokes(size, number):
@@ -105,13 +121,7 @@ def toeplitz_functions(image, samples, trajectory, density):
 
 
 def our_functions(name, image, samples, trajectory, density):
-    """`nufft` and `nufft_adjoint` with an implementation, and their product; None where it cannot run."""
-    if name != "finufft" and samples.size * 6 ** trajectory.shape[-1] > GRIDDED:
-        return None
-    library = {"kaiser_bessel": "keras"}.get(name, name)
-    on_tensorflow = keras.backend.backend() == "tensorflow"
-    if importlib.util.find_spec(library) is None or (name == "tfkbnufft" and not on_tensorflow):
-        return None
+    """`nufft` and `nufft_adjoint` with an implementation, and their product."""
     size = image.shape[2:]
     return {
         "forward": compiled(lambda x, w: nufft(x, w, name), image, trajectory),
@@ -121,9 +131,7 @@ def our_functions(name, image, samples, trajectory, density):
 
 
 def raw_finufft(image, samples, trajectory, density):
-    """The library on NumPy arrays; None without it."""
-    if importlib.util.find_spec("finufft") is None:
-        return None
+    """The library on NumPy arrays."""
     import finufft
 
     size, points = image.shape[2:], [np.ascontiguousarray(axis) for axis in trajectory[0].T]
@@ -139,9 +147,7 @@ def raw_finufft(image, samples, trajectory, density):
 
 
 def torchkbnufft(image, samples, trajectory, density):
-    """The library with its default settings, and its own Toeplitz product as the normal operator; None without it."""
-    if importlib.util.find_spec("torchkbnufft") is None or samples.size * 6 ** trajectory.shape[-1] > GRIDDED:
-        return None
+    """The library with its default settings, and its own Toeplitz product as the normal operator."""
     import torch
     import torchkbnufft as tkbn
 
