@@ -201,11 +201,11 @@ def check_reach(trajectory, size, units="radians/pixel"):
     names = ("depth", "height", "width")[-len(size) :]
     for axis, reached, extent in zip(names, furthest, size, strict=True):
         if extent > 1 and reached < 0.25:
-            by_size = units == "cycles/FOV"  # of other units the number of pixels is no part
+            # Of other units the number of pixels is no part.
+            remedy = " Then the image must have fewer pixels." if units == "cycles/FOV" else ""
             raise ValueError(
                 f"Along the {axis}, the trajectory reaches only {reached:.3g} of the way to the edge of k-space for an "
-                f"image of {' x '.join(map(str, size))} pixels. Are the units {units} right? "
-                + ("Then the image must have fewer pixels." if by_size else "Then no other image size helps.")
+                f"image of {' x '.join(map(str, size))} pixels. Are the units {units} right?{remedy}"
             )
 
 
