@@ -406,7 +406,7 @@ def bad_trajectories():
             "masks needs k-space that was sampled with a mask, this was with a trajectory of 2 dimensions",
         ),
         "a centre": ((*evaluate, "--trajectory", "radial", "--center-fraction", "0.1"), "has no `center_fraction`"),
-        "acceleration below 1": ((*evaluate, "--acceleration", "0.5"), "`acceleration` must be >= 1, got 0.5"),
+        "acceleration below 1": ((*evaluate, "--acceleration", "0.5"), "`acceleration` must be >= 1 and finite, got"),
         "no shot": (
             (*full, "{spokes}", "--acceleration", "40", *output),
             "scan.h5: `acceleration` 40.0 leaves no shot for images of (40, 36) pixels",

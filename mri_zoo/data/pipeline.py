@@ -262,14 +262,6 @@ class _Examples:
         if full_kspace and undersampled:
             raise ValueError(f"`full_kspace` needs fully sampled volumes: {undersampled} was measured undersampled.")
         _check_split(split, partitions, augment, full_kspace, undersampled)
-        judged = split is None or not split.self_supervised
-        infos = (source.info for source in sources)
-        alone = next((info.name for info in infos if _is_undersampled(info) and info.target_size is None), None)
-        if judged and alone:
-            raise DataError(
-                f"{alone}: undersampled and without a reference image, so nothing to compare with; a self-supervised "
-                "`split` needs none."
-            )
         self.sources, self.sampling, self.scaling = sources, sampling, scaling or ConstantScaling()
         self.slices, self.inner_slices, self.crop = slices, inner_slices, crop
         self.full_kspace, self.augment, self.training = full_kspace, augment, training

@@ -65,6 +65,8 @@ def train(recipe, output, resume=False, prepared=None, report=print, verbose=0, 
         first = _load_checkpoint(model, last)
         report(f"resuming after epoch {first} of {recipe['epochs']}")
     history = _read_log(log)[:first]
+    with data.errors():  # what cannot be judged is told before an epoch, not behind it
+        next(iter(data.validation()), None)
     writer = EventFileWriter(str(output / "tensorboard"))
     for epoch in range(first, recipe["epochs"]):
         if _out_of_patience(history, recipe):

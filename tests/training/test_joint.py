@@ -187,7 +187,7 @@ def test_training_where_no_scan_has_ground_truth(tmp_path):
     recipe["datasets"] = {"scans": {"sources": lambda root: scans, "sampling": None, "split": GaussianSplit(0.4, 2)}}
     recipe["sources"] = lambda root, split: scans[:1]
     recipe["metrics"] = []
-    with pytest.raises(DataError, match="blobs0.h5: undersampled and without a reference image.*`split` needs none"):
+    with pytest.raises(DataError, match="blobs0.h5: undersampled and without a reference image"):
         train(recipe, tmp_path / "run", report=silent)
     assert not list((tmp_path / "run").glob("*.csv"))
     options = {"validation_options": {"split": GaussianSplit(0.4, 2)}, "monitor": "val_loss", "mode": "min"}
