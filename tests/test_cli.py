@@ -149,8 +149,9 @@ def test_an_imported_trajectory_is_as_published(run, reference, tmp_path, case, 
     arguments = ("weights", "import", file, "--from", "fastmri-reproducible-benchmark", "--architecture", architecture)
     arguments += ("--trajectory", trajectory, "--acceleration", 4, "-o", tmp_path / "preset")
     assert run(*arguments)[0] == 0
-    found = load_preset(tmp_path / "preset").sampling
-    assert found == get_sampling(trajectory, 4, size, benchmark=True)
+    preset = load_preset(tmp_path / "preset")
+    found = preset.sampling
+    assert preset.model.physics.along_trajectory and found == get_sampling(trajectory, 4, size, benchmark=True)
     same = [entry["sampling"] for entry in published().values() if (entry["sampling"] or {}).get("name") == trajectory]
     assert all(found == sampling_from_config(config) for config in same) and (same or trajectory == "radial_stack")
 

@@ -122,7 +122,7 @@ class Simulation(abc.ABC):
             experiments of the thesis: one coil then has the sensitivity 1, and its k-space is Hermitian.
 
     Raises:
-        ValueError: if `num_coils`, `size` or `seed` is out of range.
+        ValueError: if `num_coils`, `size`, `seed` or `phase` is out of range.
     """
 
     def __init__(self, info, num_coils=1, size=None, seed=0, phase=True):

@@ -130,6 +130,15 @@ def test_slices_do_not_depend_on_their_company(magnitudes):
     assert np.abs(one.kspace - other.kspace).max() > 0.1
 
 
+def test_phase_is_as_many_times_as_asked_for(magnitudes):
+    volumes = [SimulatedAcquisition(Magnitudes(magnitudes), phase=phase).read([1]) for phase in (1, 2, 4)]
+    once, twice, four = (ifft2c(volume.kspace[0, 0]) for volume in volumes)
+    turn = twice * np.conj(once)
+    turn /= np.abs(turn)
+    assert np.ptp(np.angle(turn)) > 0.1
+    np.testing.assert_allclose(four, twice * turn**2, rtol=1e-3, atol=1e-5)
+
+
 @pytest.mark.parametrize("size", [(10, 9), (15, 7), (9, 12)])
 def test_smaller_matrix_measures_the_centre_of_kspace(magnitudes, size):
     full = SimulatedAcquisition(Magnitudes(magnitudes), 2).read([0])

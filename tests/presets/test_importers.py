@@ -6,10 +6,13 @@ import shutil
 import h5py
 import numpy as np
 import pytest
+from helpers import random_complex
 
 from mri_zoo import import_checkpoint, load_preset
 from mri_zoo.data import DataError, EquispacedMask
 from mri_zoo.data.preparation import scaling_to_config
+from mri_zoo.data.trajectories import Radial3DTrajectory, RadialTrajectory, radial
+from mri_zoo.physics.gridded import Gridded
 from mri_zoo.presets.importers import SOURCES, find_architecture, import_preset, infer_config
 from mri_zoo.presets.importers.checkpoint import Checkpoint, image_by_image
 from mri_zoo.presets.published import published
@@ -40,6 +43,25 @@ def test_imported_preset_is_like_any_other(pdnet_file, tmp_path):
     assert preset.sampling == mask and preset.scaling.factor == 1e6
     for ours, theirs in zip(preset.model.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_cartesian_network_with_a_trajectory_is_on_gridded_kspace(pdnet_file, rng, tmp_path):
+    plain = import_checkpoint(pdnet_file, BENCHMARK, "PDNet")
+    import_preset(pdnet_file, BENCHMARK, "PDNet", tmp_path / "gridded", sampling=RadialTrajectory(2, (24, 20)))
+    model = load_preset(tmp_path / "gridded").model
+    assert isinstance(model.physics, Gridded)
+    for ours, theirs in zip(model.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    batch = {
+        "kspace": random_complex(rng, (1, 1, 24 * 30)),
+        "trajectory": radial(30, 24).reshape(1, -1, 2).astype("float32"),
+    }
+    image = np.asarray(model(batch))
+    gridded = {key: value for key, value in model.physics.complete(batch).items() if key in ("kspace", "mask")}
+    np.testing.assert_array_equal(image, plain(gridded))
+    with pytest.raises(ValueError, match=r"PDNet of .*weights.h5 is for masks, got Radial3DTrajectory"):
+        import_preset(pdnet_file, BENCHMARK, "PDNet", tmp_path / "space", sampling=Radial3DTrajectory(2))
+    assert not (tmp_path / "space").exists()
 
 
 def test_cards_say_how_to_load_and_the_licence(pdnet_file, tmp_path):

@@ -180,16 +180,16 @@ class Undersampled:
         return dataclasses.replace(volume, info=self.info, kspace=volume.kspace * self.info.mask)
 
 
-def test_training_where_no_scan_has_ground_truth(tmp_path):
+def test_training_where_no_scan_has_ground_truth(tmp_path, monkeypatch):
     """Validation by a partition, too; without one it fails before the first epoch, not behind it."""
     recipe = load_recipe(RECIPE, ["epochs=1"])
     scans = [Undersampled(source) for source in recipe["datasets"]["target"]["sources"](None)]
     recipe["datasets"] = {"scans": {"sources": lambda root: scans, "sampling": None, "split": GaussianSplit(0.4, 2)}}
     recipe["sources"] = lambda root, split: scans[:1]
     recipe["metrics"] = []
-    with pytest.raises(DataError, match="blobs0.h5: undersampled and without a reference image"):
+    with monkeypatch.context() as patch, pytest.raises(DataError, match="blobs0.h5: undersampled and without a ref"):
+        patch.setattr("mri_zoo.models.base.ReconstructionModel.fit", None)  # no epoch begins
         train(recipe, tmp_path / "run", report=silent)
-    assert not list((tmp_path / "run").glob("*.csv"))
     options = {"validation_options": {"split": GaussianSplit(0.4, 2)}, "monitor": "val_loss", "mode": "min"}
     train(recipe | options, tmp_path / "run", report=silent)
     assert (tmp_path / "run" / "preset" / "pdnet-joint-blobs").is_dir()

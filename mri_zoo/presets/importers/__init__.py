@@ -5,7 +5,9 @@ import difflib
 import json
 from pathlib import Path
 
+from mri_zoo.data.trajectories import SamplingTrajectory
 from mri_zoo.data.volume import DataError
+from mri_zoo.physics.gridded import Gridded
 from mri_zoo.presets.importers import deep_jsense, direct, fastmri, fastmri_reproducible_benchmark
 from mri_zoo.presets.importers.checkpoint import Checkpoint, assign, some
 from mri_zoo.presets.registry import save_preset, sha256
@@ -100,14 +102,27 @@ def import_preset(path, source, architecture, folder, config=None, sampling=None
         architecture: see there.
         folder: the preset's; its name is the preset's.
         config: see there.
-        sampling: what the weights were trained with, where it is known.
+        sampling: what the weights were trained with, where it is known. A network of a Cartesian grid with a trajectory
+            in the plane was trained on gridded k-space, and gets `Gridded` as its `physics`.
         scaling: rule of `mri_zoo.data.preparation` that they expect, by default the one of `source`.
         metadata: replaces entries of the model card, see `save_preset`.
 
     Returns:
         The model.
+
+    Raises:
+        ValueError: as `import_checkpoint`, and if the sampling is a trajectory that the network cannot take.
     """
+    config = _read_config(config)
+    if isinstance(sampling, SamplingTrajectory) and "physics" not in config:
+        physics = find_architecture(source, architecture).model().physics
+        if not physics.along_trajectory and sampling.dimensions == 2:
+            config = {**config, "physics": Gridded(sampling.image_size)}
     model = import_checkpoint(path, source, architecture, config)
+    if isinstance(sampling, SamplingTrajectory):
+        wanted = f"trajectories of {model.physics.dimensions} dimensions" if model.physics.along_trajectory else "masks"
+        if not model.physics.along_trajectory or model.physics.dimensions != sampling.dimensions:
+            raise ValueError(f"{architecture} of {path} is for {wanted}, got {sampling}.")
     card = {
         "summary": f"{architecture} with weights of {source}",
         "training": f"Imported from `{Path(path).name}` of {source} (SHA-256 `{sha256(path)}`).",
