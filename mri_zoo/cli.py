@@ -236,7 +236,8 @@ def import_weights(
     """Make a preset of a foreign checkpoint; the sampling options say what it was trained with.
 
     A trajectory of fastmri-reproducible-benchmark is that code's, on images of 640x400 or 176x256x256 pixels as its
-    published weights, unless --image-size says otherwise. A network of masks with a trajectory is one on gridded k-space.
+    published weights, unless --image-size says otherwise. A network of masks with a trajectory in the plane is one on
+    gridded k-space.
 
     Sources and their architectures:
 

@@ -114,12 +114,10 @@ def import_preset(path, source, architecture, folder, config=None, sampling=None
         ValueError: as `import_checkpoint`, and if the sampling is a trajectory that the network cannot take.
     """
     config = _read_config(config)
-    if isinstance(sampling, SamplingTrajectory) and "physics" not in config:
-        physics = find_architecture(source, architecture).model().physics
-        if not physics.along_trajectory and sampling.dimensions == 2:
-            config = {**config, "physics": Gridded(sampling.image_size)}
     model = import_checkpoint(path, source, architecture, config)
     if isinstance(sampling, SamplingTrajectory):
+        if "physics" not in config and not model.physics.along_trajectory and sampling.dimensions == 2:
+            model = import_checkpoint(path, source, architecture, {**config, "physics": Gridded(sampling.image_size)})
         wanted = f"trajectories of {model.physics.dimensions} dimensions" if model.physics.along_trajectory else "masks"
         if not model.physics.along_trajectory or model.physics.dimensions != sampling.dimensions:
             raise ValueError(f"{architecture} of {path} is for {wanted}, got {sampling}.")
