@@ -13,8 +13,7 @@ from mri_zoo.physics.coils import normalize_maps
 class SensitivityRefiner(keras.layers.Layer):
     """One network for the maps of all coils, each on its own, then division by the root-sum-of-squares over coils.
 
-    (batch, coil, height, width) complex64 to the same; frames between coil and height are refined one by one. The map
-    of a single coil stays as it is.
+    (batch, coil, height, width) complex64 to the same; frames between coil and height are refined one by one.
 
     Args:
         network: layer from (n, height, width, 1) complex64 to the same; by default the residual U-net of
@@ -29,12 +28,7 @@ class SensitivityRefiner(keras.layers.Layer):
 
     def call(self, maps):
         """The refined maps, of unit root-sum-of-squares."""
-        if maps.shape[1] == 1:
-            return maps
-        refined = normalize_maps(apply_per_coil(self.network, maps[..., None], dimensions=2)[..., 0])
-        if maps.shape[1] is None:  # the coil count is known at run time only
-            refined = ops.where(ops.equal(ops.shape(maps)[1], 1), maps, refined)
-        return refined
+        return normalize_maps(apply_per_coil(self.network, maps[..., None], dimensions=2)[..., 0])
 
     def get_config(self):
         """The constructor's arguments."""
@@ -44,6 +38,25 @@ class SensitivityRefiner(keras.layers.Layer):
     def from_config(cls, config):
         """The inverse of `get_config`."""
         return cls(**deserialized(config))
+
+
+def refine_several(refiner, maps, physics):
+    """Maps of several coils as `refiner` makes them; that of a single coil stays as it is.
+
+    Args:
+        refiner: layer from maps to maps.
+        maps: (batch, coil, height, width) complex64.
+        physics: the acquisition, which tells how networks see maps.
+
+    Returns:
+        Like `maps`.
+    """
+    if maps.shape[1] == 1:
+        return maps
+    refined = physics.maps_as_seen(refiner(physics.maps_as_seen(maps)))
+    if maps.shape[1] is None:  # the coil count is known at run time only
+        refined = ops.where(ops.equal(ops.shape(maps)[1], 1), maps, refined)
+    return refined
 
 
 def refiner_network(num_filters=(4, 8, 16), dtype=None):

@@ -3,7 +3,7 @@
 from keras import ops
 
 from mri_zoo.layers.convnet import apply_per_coil
-from mri_zoo.layers.sensitivity import SensitivityRefiner, refiner_network
+from mri_zoo.layers.sensitivity import SensitivityRefiner, refine_several, refiner_network
 from mri_zoo.models.base import ReconstructionModel
 from mri_zoo.physics.complex import read_buffer, stack_buffers, to_channels
 
@@ -52,8 +52,8 @@ class PrimalDualModel(ReconstructionModel):
         """The reconstructed image, (batch, height, width) complex64."""
         batch = self.physics.complete(batch)
         if self.refiner is not None and "sensitivity_maps" in batch:
-            maps = self.physics.maps_as_seen(batch["sensitivity_maps"])
-            batch = {**batch, "sensitivity_maps": self.physics.maps_as_seen(self.refiner(maps))}
+            maps = refine_several(self.refiner, batch["sensitivity_maps"], self.physics)
+            batch = {**batch, "sensitivity_maps": maps}
         measured, as_seen = batch["kspace"], self.physics.kspace_as_seen
         adjoint = self.physics.adjoint(measured, batch)
         primal, dual = self._first(adjoint, self.num_primal), None

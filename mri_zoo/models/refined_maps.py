@@ -6,7 +6,7 @@ from keras import ops
 from mri_zoo.layers.convnet import ComplexNet
 from mri_zoo.layers.instance_unet import InstanceUNet
 from mri_zoo.layers.nested import serialized
-from mri_zoo.layers.sensitivity import SensitivityRefiner
+from mri_zoo.layers.sensitivity import SensitivityRefiner, refine_several
 from mri_zoo.models.base import ReconstructionModel, require_model
 from mri_zoo.physics.cartesian import Cartesian
 from mri_zoo.physics.coils import calibration_region, normalize_maps
@@ -65,10 +65,7 @@ class RefinedMaps(ReconstructionModel):
     def sensitivity_maps(self, batch):
         """The refined maps, (batch, coil, height, width) complex64 of unit root-sum-of-squares."""
         maps = batch["sensitivity_maps"] if "sensitivity_maps" in batch else self._estimate(batch)
-        if maps.shape[1] == 1:
-            return maps
-        refined = self.physics.maps_as_seen(self.refiner(self.physics.maps_as_seen(maps)))
-        return refined if maps.shape[1] else ops.where(ops.shape(maps)[1] == 1, maps, refined)
+        return refine_several(self.refiner, maps, self.physics)
 
     def _estimate(self, batch):
         if not isinstance(self.physics, Cartesian):

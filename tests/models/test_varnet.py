@@ -6,6 +6,7 @@ from mri_zoo import import_checkpoint
 from mri_zoo.data.fourier import ifft2c
 from mri_zoo.layers.convnet import ComplexNet
 from mri_zoo.models import VarNet
+from mri_zoo.physics.coils import calibration_region
 from mri_zoo.presets.importers.checkpoint import Checkpoint
 
 SMALL = {"num_cascades": 2, "num_filters": 3, "num_pools": 2, "refiner_filters": 2, "refiner_pools": 2}
@@ -69,6 +70,21 @@ def test_order_of_coils_and_maps_of_the_batch_do_not_matter(rng, model, coils):
     batch, _ = acquire(rng, coils=coils, maps=True)
     turned = {"kspace": batch["kspace"][:, ::-1], "mask": batch["mask"]}
     assert relative_error(model(turned), model(batch)) < 1e-3  # sums in another order, times the networks' slopes
+
+
+def test_the_map_of_one_coil_is_the_phase_that_the_network_finds(rng, model):
+    """It is refined and normalised like those of several: its magnitude is one at every scale of k-space."""
+    batch, _ = acquire(rng, coils=1)
+    center = ifft2c(batch["kspace"] * np.asarray(calibration_region(batch["mask"], even=True)))
+    refined = np.asarray(model.refiner.network(center[:, 0, ..., None]))[:, None, ..., 0]
+    assert relative_error(model.sensitivity_maps(batch), refined / np.abs(refined)) < 1e-4
+
+
+@pytest.mark.parametrize("coils", [1, 3])
+def test_the_image_has_the_scale_of_its_kspace(rng, model, coils):
+    batch, _ = acquire(rng, coils=coils)
+    louder = {**batch, "kspace": 1000 * batch["kspace"]}
+    assert relative_error(model(louder), 1000 * np.asarray(model(batch))) < 1e-4
 
 
 def test_bad_arguments_are_refused():
