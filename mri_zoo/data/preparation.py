@@ -53,17 +53,23 @@ class PercentileScaling:
 class KSpacePercentileScaling:
     """Bring a percentile of the magnitudes in undersampled k-space to one, the missing samples counted as zeros.
 
+    Args:
+        percentile: of the magnitudes.
+        power: divide by this power of the percentile: 3 for DIRECT's option `normalize`, by which KIKINet and XPDNet
+            divide by its square what was divided by it already.
+
     Reference: DIRECT (github.com/NKI-AI/direct), whose published weights were trained with its 99th percentile.
     """
 
     percentile: float = 99.0
+    power: float = 1.0
 
     def __call__(self, kspace, adjoint=ifft2c):
         """The factor for one slice's undersampled k-space (coil, ...); 1 for an empty slice."""
         magnitudes = np.abs(kspace).ravel()
         above = int((1 - self.percentile / 100) * magnitudes.size)
         level = np.partition(magnitudes, -1 - above)[-1 - above]
-        return float(1 / level) if level > 0 else 1.0
+        return float(level) ** -self.power if level > 0 else 1.0
 
 
 SCALINGS = {
@@ -86,22 +92,23 @@ def scaling_from_config(config):
 
 
 def parse_scaling(text):
-    """The rule that is written as ``constant:1e-2``, ``percentile:99`` or ``kspace_percentile:99``.
+    """The rule that is written as ``constant:1e-2``, ``percentile:99``, ``kspace_percentile:99`` or ``...:99:3``.
 
     Raises:
-        ValueError: if it is none of these, or the number is out of range.
+        ValueError: if it is none of these, or a number is out of range.
     """
-    name, _, number = text.partition(":")
+    name, *numbers = text.split(":")
     try:
-        value = float(number)
+        values = [float(number) for number in numbers]
     except ValueError:
-        value = math.nan
-    if name not in SCALINGS or not 0 < value < math.inf or (name != "constant" and value > 100):
+        values = []
+    fits = 1 <= len(values) <= (2 if name == "kspace_percentile" else 1) and all(0 < v < math.inf for v in values)
+    if name not in SCALINGS or not fits or (name != "constant" and values[0] > 100):
         raise ValueError(
-            f"Unknown scaling {text!r}; expected `constant:FACTOR`, or `percentile:P` or `kspace_percentile:P` with P "
-            "up to 100."
+            f"Unknown scaling {text!r}; expected `constant:FACTOR`, or `percentile:P` or `kspace_percentile:P[:POWER]` "
+            "with P up to 100."
         )
-    return SCALINGS[name](value)
+    return SCALINGS[name](*values)
 
 
 def draw_sampling(sampling, info, seed=None, padding=None):

@@ -21,7 +21,8 @@ class DirectKIKINet(ReconstructionModel):
 
     and the last x is the image: A^H and A leave out what was not sampled, and nothing brings the measurement back,
     where `KIKINet` replaces it. K sees each coil on its own. DIRECT's option `normalize` divides k-space by the square
-    of the data's scaling factor and multiplies the image with it: a matter of the scaling here.
+    of the data's scaling factor and multiplies the image with it: the scaling ``KSpacePercentileScaling(99, power=3)``
+    here, which checkpoints do not tell. None of its published configurations has it.
 
     Args:
         num_iterations: unrolled iterations.

@@ -22,8 +22,8 @@ class LPDNet(ReconstructionModel):
 
     and the image is x_0. With ``exchange="all"`` the networks see A x_0, A x_1, ... and A^H h_0, A^H h_1, ...; without
     a network for k-space the first line is then ``h <- h - A x_0``, of which only A^H h is kept. That is DIRECT's
-    XPDNet. The dual network sees each coil on its own. DIRECT's option `normalize` divides k-space by the square of the
-    data's scaling factor and multiplies the image with it: a matter of the scaling here.
+    XPDNet. The dual network sees each coil on its own. DIRECT's option `normalize` is the scaling
+    ``KSpacePercentileScaling(99, power=3)`` here, see `DirectKIKINet`.
 
     Args:
         num_iterations: unrolled iterations.

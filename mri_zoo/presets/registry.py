@@ -224,7 +224,7 @@ def model_card(name, config, metadata, address):
     parts = [
         f"# {name}",
         metadata.get("summary", ""),
-        f"`{config['architecture']}({_shown_arguments(config['arguments'])})`, {metadata['parameters']:,} parameters.",
+        f"`{config['architecture']}({shown_arguments(config['arguments'])})`, {metadata['parameters']:,} parameters.",
         f'```python\nimport mri_zoo\n\nmodel = mri_zoo.load("{address}"){where}\n```',
         f"- scaling: `{json.dumps(config['scaling'])}`\n- sampling: `{json.dumps(config['sampling'])}`",
     ]
@@ -235,7 +235,7 @@ def model_card(name, config, metadata, address):
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _shown_arguments(config):
+def shown_arguments(config):
     """Arguments as one types them, without those that Keras adds and the physics that is every model's default."""
     default = serialized(Cartesian())
     shown = {key: value for key, value in config.items() if key not in _KERAS_ARGUMENTS and value != default}
@@ -244,7 +244,7 @@ def _shown_arguments(config):
 
 def _shown(value):
     if isinstance(value, dict) and "class_name" in value:
-        return f"{value['class_name']}({_shown_arguments(value['config'])})"
+        return f"{value['class_name']}({shown_arguments(value['config'])})"
     return repr(value)
 
 

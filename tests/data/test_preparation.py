@@ -62,6 +62,13 @@ def test_percentile_scaling_leaves_an_empty_slice_alone(scaling):
     assert scaling(np.zeros((1, 5, 4), np.complex64)) == 1
 
 
+def test_a_power_of_the_percentile_is_the_option_normalize_of_direct(coils):
+    """It divides by the square of the factor what was divided by the factor already."""
+    kspace = 7 * coils
+    level = 1 / KSpacePercentileScaling(99)(kspace)
+    assert KSpacePercentileScaling(99, power=3)(kspace) == pytest.approx(1 / level / level**2)
+
+
 @pytest.mark.parametrize("percentile, level", [(99, 196), (97.5, 190), (100, 200)])
 def test_percentile_of_kspace_counts_missing_samples(rng, percentile, level):
     """The rank is that of DIRECT's code."""
@@ -101,7 +108,7 @@ def test_flips_and_turns_are_the_eight_symmetries_of_the_image(coils, rng):
     assert seen == set(range(8))
 
 
-@pytest.mark.parametrize("scaling", [ConstantScaling(1e6), PercentileScaling(95.0), KSpacePercentileScaling(98.0)])
+@pytest.mark.parametrize("scaling", [ConstantScaling(1e6), PercentileScaling(95.0), KSpacePercentileScaling(98.0, 3.0)])
 def test_scaling_survives_json(scaling):
     assert scaling_from_config(json.loads(json.dumps(scaling_to_config(scaling)))) == scaling
 
@@ -110,9 +117,12 @@ def test_scalings_are_written_with_their_number():
     assert parse_scaling("constant:1e-2") == ConstantScaling(0.01)
     assert parse_scaling("percentile:95") == PercentileScaling(95.0)
     assert parse_scaling("kspace_percentile:100") == KSpacePercentileScaling(100.0)
+    assert parse_scaling("kspace_percentile:99:3") == KSpacePercentileScaling(99.0, 3.0)
 
 
-@pytest.mark.parametrize("text", ["constant", "constant:x", "constant:0", "constant:nan", "percentile:101", "mean:1"])
+@pytest.mark.parametrize(
+    "text", ["constant", "constant:x", "constant:0", "constant:nan", "percentile:101", "percentile:9:3", "mean:1"]
+)
 def test_other_scalings_are_refused(text):
     with pytest.raises(ValueError, match=f"Unknown scaling '{text}'; expected `constant:FACTOR`"):
         parse_scaling(text)

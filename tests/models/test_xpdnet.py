@@ -55,7 +55,7 @@ def test_published_number_of_parameters(arguments, num_iterations, expected):
         (
             "xpdnet_mwcnn",
             "XPDNet",
-            {},
+            {"residual": True},
             {"num_iterations": 3, "num_primal": 3, "pad_multiple": 8, "refiner_filters": (4, 8, 16)},
         ),
         (
@@ -64,9 +64,9 @@ def test_published_number_of_parameters(arguments, num_iterations, expected):
             {"residual": False},
             {"num_iterations": 2, "num_primal": 2, "num_dual": 2, "refiner_filters": None},
         ),
-        ("xpdnet_didn", "XPDNet", {}, {"num_iterations": 2, "num_primal": 2, "pad_multiple": 16, "residual": True}),
-        ("xpdnet_dncnn", "XPDNet", {}, {"num_iterations": 3, "num_primal": 3, "pad_multiple": 1}),
-        ("xpdnet_unet", "XPDNet", {"pad_multiple": 8}, {"num_iterations": 2, "num_primal": 2, "residual": True}),
+        ("xpdnet_didn", "XPDNet", {"residual": True}, {"num_iterations": 2, "num_primal": 2, "pad_multiple": 16}),
+        ("xpdnet_dncnn", "XPDNet", {"residual": True}, {"num_iterations": 3, "num_primal": 3, "pad_multiple": 1}),
+        ("xpdnet_unet", "XPDNet", {"pad_multiple": 8, "residual": True}, {"num_iterations": 2, "num_primal": 2}),
         ("updnet", "UPDNet", {}, {"num_iterations": 2, "num_primal": 2, "num_dual": 2, "pad_multiple": 1}),
     ],
 )
@@ -109,10 +109,10 @@ def test_networks_of_a_checkpoint_may_be_given(reference):
     path = reference / "tensorflow" / "xpdnet_dncnn" / "checkpoint.h5"
     network = ConvNet(6, 8, 3, activation=0.1)
     for given in (network, keras.saving.serialize_keras_object(network)):
-        model = import_checkpoint(path, SOURCE, "XPDNet", {"image_network": given})
+        model = import_checkpoint(path, SOURCE, "XPDNet", {"image_network": given, "residual": True})
         assert model.primal_nets[0].activation == 0.1
     with pytest.raises(ValueError, match=r"gives a weight of shape \(3, 3, 8, 8\); expected \(3, 3, 8, 6\)"):
-        import_checkpoint(path, SOURCE, "XPDNet", {"image_network": ConvNet(6, 8, 1)})
+        import_checkpoint(path, SOURCE, "XPDNet", {"image_network": ConvNet(6, 8, 1), "residual": True})
 
 
 def test_checkpoint_of_another_model_is_refused(reference):
@@ -124,7 +124,7 @@ def test_checkpoint_of_another_model_is_refused(reference):
 def test_updnet_and_xpdnet_are_not_taken_for_each_other(reference):
     """They pad differently, which would change the image."""
     files = {name: reference / "tensorflow" / name / "checkpoint.h5" for name in ("updnet", "xpdnet_didn")}
-    with pytest.raises(ValueError, match="does not tell `pad_multiple`: give it in `config`"):
+    with pytest.raises(ValueError, match="does not tell `pad_multiple`, `residual`: give it in `config`"):
         import_checkpoint(files["updnet"], SOURCE, "XPDNet")
     with pytest.raises(DataError, match="image networks are of the kind DIDN, but those of UPDNet are U-nets"):
         import_checkpoint(files["xpdnet_didn"], SOURCE, "UPDNet")

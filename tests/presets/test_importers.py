@@ -131,6 +131,7 @@ def test_any_recorded_checkpoint_fits_an_architecture_or_is_refused(reference):
         ("unet", "NCPDNet"),
         ("vnet", "CascadeNet"),
         ("dip", "KIKINet"),
+        ("cascade_net", "KIKINet"),
         ("cascade_net", "DealiasingNet"),
         ("vnet", "UNet"),
     ],
@@ -223,9 +224,19 @@ def test_unknown_names_suggest_the_nearest():
         find_architecture(BENCHMARK, "pdnet")
 
 
-def test_the_end_to_end_varnet_has_two_names():
-    for source in ("direct", "fastmri"):
-        assert find_architecture(source, "E2EVarNet") is find_architecture(source, "VarNet")
+@pytest.mark.parametrize(
+    "source, theirs, ours",
+    [
+        ("direct", "E2EVarNet", "VarNet"),
+        ("direct", "ConjGradNet", "MoDL"),
+        ("direct", "Unet2d", "UNet"),
+        ("direct", "VSharpNet3D", "VSHARP3D"),
+        ("fastmri", "E2EVarNet", "VarNet"),
+        ("fastmri", "Unet", "FastMRIUNet"),
+    ],
+)
+def test_the_sources_own_names_are_understood(source, theirs, ours):
+    assert find_architecture(source, theirs) is find_architecture(source, ours)
 
 
 def test_every_architecture_names_a_model_of_the_zoo():

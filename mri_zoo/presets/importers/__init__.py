@@ -19,7 +19,15 @@ SOURCES = {
     "fastmri-reproducible-benchmark": fastmri_reproducible_benchmark.ARCHITECTURES,
 }
 
-ALIASES = {"E2EVarNet": "VarNet"}  # of architectures, the same for every source
+ALIASES = {  # of architectures: the sources' own names for them
+    "ConjGradNet": "MoDL",
+    "E2EVarNet": "VarNet",
+    "EndToEndVarNet": "VarNet",
+    "Unet": "FastMRIUNet",
+    "Unet2d": "UNet",
+    "VSharpNet": "VSHARP",
+    "VSharpNet3D": "VSHARP3D",
+}
 
 
 def import_checkpoint(path, source, architecture, config=None):
@@ -30,7 +38,7 @@ def import_checkpoint(path, source, architecture, config=None):
             (a `state_dict`, or the training checkpoint that holds it), of which tensors alone are read.
         source: the codebase that wrote it, one of `SOURCES`.
         architecture: which of its networks, one of the keys of ``SOURCES[source]``; the class of the model is not
-            always called so. fastMRI's E2E-VarNet and DIRECT's may also be called ``"E2EVarNet"``.
+            always called so. The source's own name is understood, too: ``"ConjGradNet"``, ``"E2EVarNet"``, ...
         config: constructor arguments of the model, as a dict or the path of a JSON file. What the shapes of the arrays
             tell need not be given; nor need arguments that keep their defaults. DIRECT's checkpoints also take
             `data_consistent`, by which the samples are put back into the image, as the authors of JSSL do after
@@ -134,7 +142,8 @@ def import_preset(path, source, architecture, folder, config=None, sampling=None
 def find_architecture(source, architecture):
     """How `source` stores `architecture`; raises ValueError with the nearest name if there is no such thing."""
     architectures = _named(SOURCES, source, "source")
-    return _named(architectures, ALIASES.get(architecture, architecture), f"architecture of {source}")
+    alias = ALIASES.get(architecture)
+    return _named(architectures, alias if alias in architectures else architecture, f"architecture of {source}")
 
 
 def _named(things, name, kind):

@@ -108,7 +108,9 @@ def _xpdnet_arguments(checkpoint):
     if network is None or isinstance(network, UNetBlock):  # with a U-net it may be UPDNet, which pads differently
         del arguments["pad_multiple"]
     else:
-        arguments |= {"residual": not isinstance(network, FocNet), "pad_multiple": padding_multiple(network)}
+        arguments["pad_multiple"] = padding_multiple(network)
+    if isinstance(network, FocNet):
+        arguments["residual"] = False
     return arguments
 
 
@@ -163,6 +165,8 @@ def _cascade_net_arguments(checkpoint):
 def _kiki_net_arguments(checkpoint):
     kernels, soft = _kernels_and_scalar(checkpoint)
     num_networks = sum(kernel.shape[0] == 1 for kernel in kernels)
+    if not num_networks:
+        raise DataError(f"{checkpoint.path}: has no kernel of 1 x 1, with which each network of KIKINet ends.")
     # The networks that were trained one after the other are nested: the last contains the others as one layer.
     nested = any(len(names) > 2 for names in checkpoint.layers.values())
     return {
@@ -216,7 +220,7 @@ FASTMRI_SCALING = ConstantScaling(1e6)
 # Of the published networks along trajectories: fastMRI's knees, which are padded to this size, and OASIS-3's volumes.
 IMAGE_SIZES = {2: (640, 400), 3: (176, 256, 256)}
 UPDNET_ASKS = ("image_network", "num_primal")  # of networks that are not recognised
-XPDNET_ASKS = (*UPDNET_ASKS, "pad_multiple")  # of U-nets too: see the class
+XPDNET_ASKS = (*UPDNET_ASKS, "pad_multiple", "residual")  # the first of U-nets too, the second but of FocNet
 
 
 def _as_trained(sampling):
