@@ -225,7 +225,7 @@ def import_weights(
     center_fraction: CenterFraction = None,
     scaling: Annotated[
         str | None,
-        typer.Option(help="constant:FACTOR, percentile:P or kspace_percentile:P; that of the source by default."),
+        typer.Option(help="constant:FACTOR, percentile:P or kspace_percentile:P[:POWER]; the source's by default."),
     ] = None,
     licence: Annotated[str | None, typer.Option(help="That of the weights, for the model card.")] = None,
     image_size: Annotated[
@@ -252,6 +252,7 @@ def import_weights(
     _start()
     from mri_zoo.data.preparation import parse_scaling
     from mri_zoo.presets.importers import find_architecture, import_preset
+    from mri_zoo.presets.registry import shown_arguments
 
     foreign = find_architecture(source, architecture)
     chosen = _chosen_sampling([], sampling, acceleration, center_fraction)
@@ -264,7 +265,8 @@ def import_weights(
     card = {} if licence is None else {"licence": licence}
     model = import_preset(file, source, architecture, output, config, chosen, rule, card)
     console.print(
-        f"{type(model).__name__}, {model.count_params():,} parameters: preset {output}\nscaling: {rule}\n"
+        f"{type(model).__name__}, {model.count_params():,} parameters: preset {output}\n"
+        f"arguments, by the arrays, --config or default: {shown_arguments(model.get_config())}\nscaling: {rule}\n"
         f"sampling: {chosen or 'not told'}",
         highlight=False,
         markup=False,
@@ -321,7 +323,7 @@ def _presets(names):
 def _chosen_sampling(presets, name, acceleration, center_fraction):
     """The sampling that the options ask for, or None where they ask for nothing.
 
-    Of the first model's own the options alone are changed; another trajectory keeps its image size.
+    Of the first model's own the options alone are changed; another trajectory keeps its image size and whose it is.
     """
     from mri_zoo.data.masks import SamplingMask
     from mri_zoo.data.sampling import TRAJECTORIES, get_sampling, sampling_to_config
@@ -342,7 +344,7 @@ def _chosen_sampling(presets, name, acceleration, center_fraction):
         return sampling.changed(**options) if isinstance(sampling, SamplingMask) else get_sampling(**own | options)
     name = name or "random"
     if name in TRAJECTORIES and len(own.get("image_size") or ()) == TRAJECTORIES[name].dimensions:
-        options["image_size"] = own["image_size"]
+        options |= {"image_size": own["image_size"], "benchmark": own["benchmark"]}
     return get_sampling(name, **{"acceleration": own.get("acceleration", 4)} | options)
 
 

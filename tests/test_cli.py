@@ -125,6 +125,7 @@ def test_import_tells_scaling_and_sampling(run, reference, tmp_path):
     arguments = ("weights", "import", file, "--from", "fastmri-reproducible-benchmark", "--architecture", "PDNet")
     code, out, _ = run(*arguments, "-o", tmp_path / "plain")
     assert code == 0 and "scaling: ConstantScaling(factor=1000000.0)\nsampling: not told" in out
+    assert "arguments, by the arrays, --config or default: " in out and "num_filters=8, primal_only=False" in out
     options = ("--scaling", "percentile:95", "--mask", "equispaced", "--licence", "CC0")
     code, out, _ = run(*arguments, "-o", tmp_path / "other", *options)
     assert code == 0 and "scaling: PercentileScaling(percentile=95.0)\nsampling: EquispacedMask(acceleration=4" in out
@@ -249,6 +250,11 @@ def test_masks_of_columns_and_of_samples_share_an_acceleration():
         (EquispacedMask(4, offset=1), ("random", None, 0.1), RandomMask(4, 0.1)),
         (RandomMask(4, 0.06), (None, 8, None), RandomMask(8, 0.06)),
         (RadialTrajectory(4, angles="uniform"), (None, 8, None), RadialTrajectory(8, angles="uniform")),
+        (
+            RadialTrajectory(4, (640, 400), benchmark=True),
+            ("spiral", None, None),
+            SpiralTrajectory(4, (640, 400), benchmark=True),
+        ),
     ],
 )
 def test_options_change_only_what_they_say_of_the_own_sampling(own, options, expected):
