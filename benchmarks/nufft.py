@@ -48,6 +48,9 @@ def main():
     for problem in options.problem or PROBLEMS:
         for coils in options.coils or (1, 8, 32):
             left_out += print_rows(problem, coils, options)
+    absent = [name for name in options.implementation or IMPLEMENTATIONS if not is_available(name)]
+    if absent:
+        print(f"\nNot installed, or not on this backend: {', '.join(absent)}")
     if left_out:
         print(f"\nLeft out, as they would grid more than {GRIDDED:,} neighbours: {'; '.join(left_out)}")
 

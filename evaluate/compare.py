@@ -7,6 +7,7 @@ Example: python evaluate/compare.py results-of-monday results-of-tuesday --basel
 import argparse
 from pathlib import Path
 
+from mri_zoo.data import DataError
 from mri_zoo.evaluation.harness import read_rows
 from mri_zoo.evaluation.tables import COMPARISON_HEADINGS, compare, markdown_table
 
@@ -15,5 +16,9 @@ parser.add_argument("folders", nargs="+", type=Path, help="output folders of eva
 parser.add_argument("--baseline", default="zero-filled", help="model to compare with (default: %(default)s)")
 arguments = parser.parse_args()
 
-rows = [row for folder in arguments.folders for row in read_rows(folder / "volumes.csv")]
-print("\n".join(markdown_table(COMPARISON_HEADINGS, compare(rows, arguments.baseline))))
+try:
+    rows = [row for folder in arguments.folders for row in read_rows(folder / "volumes.csv")]
+    table = compare(rows, arguments.baseline)
+except (DataError, ValueError, OSError) as error:
+    parser.error(str(error))
+print("\n".join(markdown_table(COMPARISON_HEADINGS, table)))

@@ -7,6 +7,7 @@ Example: python evaluate/side_by_side.py Radial=table-5.2-radial Spiral=table-5.
 import argparse
 from pathlib import Path
 
+from mri_zoo.data import DataError
 from mri_zoo.evaluation.harness import read_rows
 from mri_zoo.evaluation.tables import markdown_table, side_by_side
 
@@ -15,5 +16,9 @@ parser.add_argument("columns", nargs="+", help="heading=folder, the output folde
 arguments = parser.parse_args()
 
 columns = (column.rpartition("=") for column in arguments.columns)
-evaluations = {heading or folder: read_rows(Path(folder) / "volumes.csv") for heading, _, folder in columns}
-print("\n".join(markdown_table(*side_by_side(evaluations))))
+try:
+    evaluations = {heading or folder: read_rows(Path(folder) / "volumes.csv") for heading, _, folder in columns}
+    table = side_by_side(evaluations)
+except (DataError, ValueError, OSError) as error:
+    parser.error(str(error))
+print("\n".join(markdown_table(*table)))

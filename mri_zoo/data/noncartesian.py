@@ -86,9 +86,9 @@ def make_encoding(trajectory, size, density=None, kernel=True):
     """
     size = tuple(map(int, size))
     check_trajectory(trajectory, len(size))
-    check_reach(trajectory, size)
     trajectory = np.ascontiguousarray(trajectory, np.float32)
     num_shots, trajectory = math.prod(trajectory.shape[:-2]), trajectory.reshape(-1, len(size))
+    check_reach(trajectory, size)
     key = size, kernel, num_shots, hashlib.sha1(trajectory).digest()
     if density is not None:
         density = np.ascontiguousarray(density, np.float32).ravel()

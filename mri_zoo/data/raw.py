@@ -383,15 +383,7 @@ def _in_radians(what, samples, units, size):
                 f"The image size {tuple(size)} does not fit a trajectory of {samples.shape[-1]} dimensions."
             )
         trajectory = as_trajectory(samples[..., ::-1], units, size)
-        check_reach(trajectory, size, units)
-        pixels, number = math.prod(size), math.prod(samples.shape[:-1])
-        if not number / 50 <= pixels <= 200 * number:
-            # Units that are wrong show in the count where the size of the image follows from them.
-            doubt = "Are the units cycles/FOV right? Then the" if units == "cycles/FOV" else "The"
-            raise ValueError(
-                f"{number} samples do not fit an image of {' x '.join(map(str, size))} pixels. {doubt} image must have "
-                f"{'more' if pixels < number else 'fewer'} pixels (`image_size`, --image-size)."
-            )
+        check_reach(trajectory.reshape(-1, trajectory.shape[-1]), size, units)
     return trajectory
 
 

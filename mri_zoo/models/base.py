@@ -71,10 +71,26 @@ class ReconstructionModel(keras.Model):
         """Keras's `predict`, see `fit`."""
         return super().predict(self._repeated(x), *args, **kwargs)
 
+    def train_on_batch(self, x, *args, **kwargs):
+        """Keras's `train_on_batch`, see `fit`."""
+        self._check(x)
+        return super().train_on_batch(x, *args, **kwargs)
+
+    def test_on_batch(self, x, *args, **kwargs):
+        """Keras's `test_on_batch`, see `fit`."""
+        self._check(x)
+        return super().test_on_batch(x, *args, **kwargs)
+
     def predict_on_batch(self, x):
         """Keras's `predict_on_batch`, see `fit`."""
         self._check(x)
         return super().predict_on_batch(x)
+
+    def __call__(self, batch, *args, **kwargs):
+        """The reconstructed image; arrays are checked while they are arrays, before Keras makes tensors of them."""
+        if isinstance(batch, dict) and any(isinstance(value, np.ndarray) for value in batch.values()):
+            self._check(batch)
+        return super().__call__(batch, *args, **kwargs)
 
     def _check(self, x):
         if isinstance(x, dict):

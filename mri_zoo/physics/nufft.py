@@ -184,9 +184,10 @@ def check_trajectory(trajectory, dimensions):
 
 
 def check_reach(trajectory, size, units="radians/pixel"):
-    """Refuse an image size that a trajectory cannot mean, since it stays near the centre of that image's k-space.
+    """Refuse an image size that a trajectory cannot mean.
 
-    Each axis is looked at by itself, as each has its number of pixels.
+    It must not stay near the centre of that image's k-space, where each axis is looked at by itself, as each has its
+    number of pixels; nor have far too few or too many samples.
 
     Args:
         trajectory: (..., dimension) radians per pixel.
@@ -194,7 +195,8 @@ def check_reach(trajectory, size, units="radians/pixel"):
         units: in which the trajectory came.
 
     Raises:
-        ValueError: if the trajectory stays within a quarter of the way to the edge along an axis of several pixels.
+        ValueError: if the trajectory stays within a quarter of the way to the edge along an axis of several pixels, or
+            there are over 200 pixels for a sample or over 50 samples for a pixel.
     """
     trajectory = np.asarray(trajectory)
     furthest = np.abs(trajectory).max(axis=tuple(range(trajectory.ndim - 1))) / np.pi
@@ -207,6 +209,14 @@ def check_reach(trajectory, size, units="radians/pixel"):
                 f"Along the {axis}, the trajectory reaches only {reached:.3g} of the way to the edge of k-space for an "
                 f"image of {' x '.join(map(str, size))} pixels. Are the units {units} right?{remedy}"
             )
+    pixels, number = math.prod(size), math.prod(trajectory.shape[-2:-1])
+    if not number / 50 <= pixels <= 200 * number:
+        # Units that are wrong show in the count where the size of the image follows from them.
+        doubt = "Are the units cycles/FOV right? Then the" if units == "cycles/FOV" else "The"
+        raise ValueError(
+            f"{number} samples do not fit an image of {' x '.join(map(str, size))} pixels. {doubt} image must have "
+            f"{'more' if pixels < number else 'fewer'} pixels (`image_size`, --image-size)."
+        )
 
 
 def check_density(density):
@@ -371,8 +381,7 @@ def _finufft_type_1(samples, trajectory, shape):
 
 def _run_finufft(kind, sign, inputs, trajectory, shape):
     """All vectors of a trajectory in one call, which uses every core of the host."""
-    if not np.isfinite(trajectory).all():  # FINUFFT would write outside of its memory
-        raise ValueError("The trajectory holds NaN or infinite values.")
+    check_trajectory(trajectory, trajectory.shape[-1])  # with NaN, FINUFFT would write outside of its memory
     output = np.empty(shape, "complex64")
     transform = getattr(_library("finufft"), f"nufft{trajectory.shape[-1]}d{kind}")
     for vectors, points, out in zip(inputs, trajectory, output, strict=True):

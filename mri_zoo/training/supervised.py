@@ -66,7 +66,9 @@ def train(recipe, output, resume=False, prepared=None, report=print, verbose=0, 
         report(f"resuming after epoch {first} of {recipe['epochs']}")
     history = _read_log(log)[:first]
     with data.errors():  # what cannot be judged is told before an epoch, not behind it
-        next(iter(data.validation()), None)
+        _, target = next(iter(data.validation()), (None, None))
+    if target is not None and isinstance(recipe["loss"], keras.losses.Loss):
+        recipe["loss"](target, target)  # a graph does not know whether images are too small for it
     writer = EventFileWriter(str(output / "tensorboard"))
     for epoch in range(first, recipe["epochs"]):
         if _out_of_patience(history, recipe):

@@ -187,6 +187,12 @@ def test_encodings_are_computed_once(monkeypatch):
     assert len(noncartesian._cache) == noncartesian.NUM_CACHED
 
 
+@pytest.mark.parametrize("size, message", [((200, 200), "must have fewer pixels"), ((1, 1), "must have more pixels")])
+def test_a_size_far_from_the_number_of_samples_is_refused(size, message):
+    with pytest.raises(ValueError, match=f"90 samples do not fit an image of {size[0]} x {size[1]} pixels.*{message}"):
+        make_encoding(RadialTrajectory(2)((15, 13)), size)
+
+
 @pytest.mark.parametrize(
     "change, message",
     [

@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from helpers import PaddedNonCartesian, acquire_noncartesian, recorded_noncartesian_batch, relative_error
 
 from mri_zoo import import_checkpoint
@@ -156,6 +157,8 @@ USES = {
     "predict": lambda model, batch: model.predict(batch, verbose=0),
     "predict_on_batch": lambda model, batch: model.predict_on_batch(batch),
     "fit": lambda model, batch: model.fit(batch, np.ones((2, 15, 13)), verbose=0),
+    "train_on_batch": lambda model, batch: model.train_on_batch(batch, np.ones((2, 15, 13))),
+    "test_on_batch": lambda model, batch: model.test_on_batch(batch, np.ones((2, 15, 13))),
     "evaluate": lambda model, batch: model.evaluate(batch, np.ones((2, 15, 13)), verbose=0),
 }
 
@@ -169,6 +172,8 @@ def test_bad_batches_are_refused_inside_of_graphs_and_outside(rng, use):
     holes = np.where(np.arange(97)[:, None] == 5, np.nan, good["trajectory"])
     for key, value, message in [
         ("trajectory", 2 * good["trajectory"], "radians per pixel, from -pi to pi, got values up to"),
+        ("trajectory", good["trajectory"] / 20, "Along the height, the trajectory reaches only"),
+        ("kspace", good["kspace"].real, "`kspace` must be complex64, got float32"),
         ("trajectory", holes, "The trajectory holds NaN"),
         ("trajectory", good["trajectory"][:, 0], r"`trajectory` must have the shape \(batch or 1, samples, 2\), got"),
         ("trajectory", np.zeros((2, 97, 3), "float32"), r"samples, 2\), got \(2, 97, 3\)"),
@@ -180,3 +185,13 @@ def test_bad_batches_are_refused_inside_of_graphs_and_outside(rng, use):
     ]:
         with pytest.raises(ValueError, match=message):
             USES[use](model, {**good, key: value})
+
+
+def test_a_dataset_with_an_impossible_trajectory_is_refused_by_the_transform(rng):
+    """Values inside of a graph are seen where the host computes."""
+    model = NCPDNet(1, 1, 2, physics=NonCartesian((15, 13), implementation="finufft"))
+    model.compile("adam", loss="mae")
+    batch, _ = acquire_noncartesian(rng)
+    dataset = tf.data.Dataset.from_tensors(({**batch, "trajectory": 2 * batch["trajectory"]}, np.ones((2, 15, 13))))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="radians per pixel, from -pi to pi, got values up to"):
+        model.fit(dataset, verbose=0)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from mri_zoo.data import DataError, GaussianMask, GaussianSplit, PreparedBatches
+from mri_zoo.losses import L1MultiScaleSSIM
 from mri_zoo.presets import load_preset
 from mri_zoo.training.recipes import load_recipe, make_optimizer
 from mri_zoo.training.supervised import _best_epoch, _Pipeline, prepare, train
@@ -184,6 +185,13 @@ def test_misspelt_options_are_refused(tmp_path):
         train(recipe, tmp_path / "run", report=silent)
     with pytest.raises(ValueError, match="`patience` must be None or >= 1, got -1"):
         load_recipe(RECIPE, ["patience=-1"])
+
+
+def test_images_too_small_for_the_loss_are_refused_before_the_first_epoch(tmp_path):
+    recipe = {**load_recipe(RECIPE), "loss": L1MultiScaleSSIM()}
+    with pytest.raises(ValueError, match=r"Expected sides of at least 161 pixels for 5 scales.*got \(17, 14\)"):
+        train(recipe, tmp_path / "run", report=silent)
+    assert not (tmp_path / "run" / "log.csv").exists()
 
 
 def test_monitor_that_is_never_measured_is_refused(tmp_path):
