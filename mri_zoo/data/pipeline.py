@@ -455,7 +455,8 @@ def data_errors():
         found = re.search(r"DataError: (.*)", error.message)
         if found is None:
             raise
-        raise DataError(found[1]) from error
+        # Without its traceback, whose frames would keep the dataset's iterator until that is freed.
+        raise DataError(found[1]) from error.with_traceback(None)
 
 
 def _dimensions(sources, sampling):

@@ -169,8 +169,8 @@ class GaussianSplit(Split):
 
     def __post_init__(self):
         super().__post_init__()
-        if not self.std_scale > 0:
-            raise ValueError(f"`std_scale` must be > 0, got {self.std_scale}.")
+        if not isinstance(self.std_scale, numbers.Real) or not 0 < self.std_scale < math.inf:
+            raise ValueError(f"`std_scale` must be a number > 0, got {self.std_scale!r}.")
 
     def _draw(self, mask, candidates, ratio, rng, seed, encoding):
         count = math.ceil(_product(mask, ratio))

@@ -151,17 +151,18 @@ class ReconstructionModel(keras.Model):
         return cls(**deserialized(config))
 
 
-def require_model(model):
+def require_model(model, argument="model"):
     """Refuse to wrap what is no model.
 
     Args:
-        model: the argument of that name.
+        model: what was given.
+        argument: its name.
 
     Raises:
         ValueError: if it is no `ReconstructionModel`.
     """
     if not isinstance(model, ReconstructionModel):
-        raise ValueError(f"`model` must be a ReconstructionModel, got {model!r}.")
+        raise ValueError(f"`{argument}` must be a ReconstructionModel, got {model!r}.")
 
 
 def require_grid(physics, what):

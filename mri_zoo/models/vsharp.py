@@ -27,9 +27,9 @@ class VSHARP(ReconstructionModel):
 
     `call` returns the last x, and `steps` the x of every iteration, which the authors train with weights from 0.1 to 1.
     They train it with a network for the sensitivity maps, 95,095,539 parameters in all: see the example. A training
-    step of both with Adam, on one slice of 320 x 320 and 8 coils, takes 10.1 GiB on the CPU, and 7.8 GiB where the
-    denoisers are computed again for the gradient. `benchmarks/models.py` measures it, as "RefinedMaps (of VSHARP)" and
-    "RefinedMaps (of VSHARP, recomputed)".
+    step of both with Adam, on one slice of 320 x 320 and 8 coils, takes 10.5 GiB on the CPU in JSSL, and 8.1 GiB
+    where the denoisers are computed again for the gradient. `benchmarks/models.py` measures it, as "RefinedMaps (of
+    VSHARP)" and "RefinedMaps (of VSHARP, recomputed)".
 
     Args:
         denoiser: net, a layer from real (batch, height, width, 6) to (batch, height, width, 2): z, x and u / r, each

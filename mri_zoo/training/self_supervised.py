@@ -13,7 +13,7 @@ from keras import ops
 
 from mri_zoo.layers.nested import serialized
 from mri_zoo.losses import DualDomainLoss
-from mri_zoo.models.base import ReconstructionModel, magnitude_like
+from mri_zoo.models.base import ReconstructionModel, magnitude_like, require_model
 from mri_zoo.models.data_consistent import DataConsistent, complete_with, reconstruction_of
 from mri_zoo.physics.complex import scale
 from mri_zoo.physics.noncartesian import NonCartesian
@@ -73,6 +73,7 @@ class JointTraining(ReconstructionModel):
     """
 
     def __init__(self, network, **kwargs):
+        require_model(network, "network")
         super().__init__(physics=network.physics, **kwargs)
         self.judges_consistent = isinstance(network, DataConsistent)
         self.along_trajectory = isinstance(network.physics, NonCartesian)
@@ -91,6 +92,11 @@ class JointTraining(ReconstructionModel):
         """That of the network."""
         return self.network.batch_spec()
 
+    def _check(self, x):
+        super()._check(x)
+        if isinstance(x, dict) and "target_kspace" in x:
+            _check_target(x)
+
     def call(self, batch):
         """The network's image, or of a batch with a target a dict of the `images` of all steps and of the maps."""
         if "target_kspace" not in batch:
@@ -104,7 +110,8 @@ class JointTraining(ReconstructionModel):
         """See the class; as in Keras, what the layers add to the loss (regularisation) is added.
 
         Raises:
-            ValueError: for a training batch without a target, and for sample weights of one with a target.
+            ValueError: for a training batch without a target, and for sample weights or another loss than a
+                `DualDomainLoss` of one with a target.
         """
         if "target_kspace" not in x:
             if training:
@@ -115,6 +122,8 @@ class JointTraining(ReconstructionModel):
             return super().compute_loss(x, y, y_pred, sample_weight, training)
         if sample_weight is not None:
             raise ValueError("Joint training takes no `sample_weight`: the loss of k-space is that of a whole batch.")
+        if not isinstance(self.loss, DualDomainLoss):
+            raise ValueError(f"Joint training needs a `DualDomainLoss`, got the loss {self.loss!r}.")
         total, weights = 0.0, step_weights(len(y_pred["images"]))
         for i, weight in enumerate(weights):
             kspace, image = self._predicted(x, y_pred, i)
@@ -189,13 +198,17 @@ def _check_target(batch):
                 f"All of a batch must have the same coils and size, got `kspace` of shape {shapes[0]} and `{key}` of "
                 f"shape {shapes[1]}."
             )
-    kspace, mask = tuple(batch["kspace"].shape), tuple(batch["target_mask"].shape)
-    sizes = zip(mask, (kspace[0], 1, *kspace[2:]), strict=False)
-    if len(mask) != len(kspace) or any(None not in pair and pair[0] not in (1, pair[1]) for pair in sizes):
-        raise ValueError(
-            f"`target_mask` must have one coil, and else the extents of `kspace` or 1, got the shape {mask} with "
-            f"`kspace` of {kspace}."
-        )
+    kspace = tuple(batch["kspace"].shape)
+    for key in ("target_mask", "mask"):
+        if key not in batch:  # along a trajectory there is no `mask`
+            continue
+        mask = tuple(batch[key].shape)
+        sizes = zip(mask, (kspace[0], 1, *kspace[2:]), strict=False)
+        if len(mask) != len(kspace) or any(None not in pair and pair[0] not in (1, pair[1]) for pair in sizes):
+            raise ValueError(
+                f"`{key}` must have one coil, and else the extents of `kspace` or 1, got the shape {mask} with "
+                f"`kspace` of {kspace}."
+            )
 
 
 class _Value(keras.losses.Loss):

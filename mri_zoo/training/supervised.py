@@ -65,8 +65,10 @@ def train(recipe, output, resume=False, prepared=None, report=print, verbose=0, 
         first = _load_checkpoint(model, last)
         report(f"resuming after epoch {first} of {recipe['epochs']}")
     history = _read_log(log)[:first]
-    with data.errors():  # what cannot be judged is told before an epoch, not behind it
+    with data.errors():  # what cannot be judged, or split, is told before an epoch, not behind it
         _, target = next(iter(data.validation()), (None, None))
+        if recipe["datasets"] and first < recipe["epochs"]:
+            next(iter(data.train(first)), None)
     if target is not None and isinstance(recipe["loss"], keras.losses.Loss):
         recipe["loss"](target, target)  # a graph does not know whether images are too small for it
     writer = EventFileWriter(str(output / "tensorboard"))

@@ -185,8 +185,9 @@ def test_what_cannot_be_split_is_refused():
         with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
             GaussianSplit(0.5, window)
     assert GaussianSplit(np.float64(0.5), np.array([4, 4])) == GaussianSplit([0.5], 4)
-    with pytest.raises(ValueError, match="`std_scale` must be > 0, got 0"):
-        GaussianSplit(0.5, std_scale=0)
+    for scale in (0, None, "a", np.inf):
+        with pytest.raises(ValueError, match=f"`std_scale` must be a number > 0, got {scale!r}"):
+            GaussianSplit(0.5, std_scale=scale)
     for window in (12, 40):
         with pytest.raises(ValueError, match=f"`window` {window} is larger than the fully sampled centre"):
             GaussianSplit(0.5, window)(MASK)

@@ -24,6 +24,8 @@ from mri_zoo.models import VSHARP, VSHARP3D, DataConsistent, PDNet, RefinedMaps,
 from mri_zoo.physics.cartesian import Cartesian
 from mri_zoo.physics.coils import estimate_sensitivity_maps
 from mri_zoo.physics.noncartesian import NonCartesian
+from mri_zoo.presets.importers import find_architecture
+from mri_zoo.presets.importers.checkpoint import Checkpoint, channels_last
 from mri_zoo.training.self_supervised import JointTraining, step_weights
 
 LOSSES = {  # by the names of the recording
@@ -105,19 +107,44 @@ def test_losses_and_gradients_equal_those_of_direct(reference, make, path, parti
     assert float(loss) == pytest.approx(total, rel=1e-4)
     image = np.abs(model._predicted(batch, prediction, -1)[1])
     assert relative_error(image, recording[f"{path}_output_image"]) < 1e-4
-    gradients = [np.asarray(gradient) for gradient in tape.gradient(loss, model.trainable_variables)]
-    # Inputs that differ by 1e-7, or the rounding of another processor, change vSHARP's gradients by up to 2 %: a kink
-    # of a leaky ReLU is passed. Those of the U-net alone do not jump.
-    tolerance = 5e-2 if make is vsharp_network else 1e-3
-    norms = np.array(sorted(recording["about"]["gradient_norms"][path].values()))
-    error = np.abs(np.array(sorted(np.linalg.norm(gradient) for gradient in gradients)) / norms - 1)
-    assert np.max(error) < tolerance and np.median(error) < tolerance / 20
-    recorded = [array for name, array in recording.items() if name.startswith(f"{path}_grad_")]
-    for array in recorded:
-        expected = np.squeeze(array.transpose(2, 3, 1, 0) if array.ndim == 4 else array)
-        alike = [gradient.squeeze() for gradient in gradients if gradient.squeeze().shape == expected.shape]
-        assert min(relative_error(gradient, expected) for gradient in alike) < tolerance
+    # Inputs that differ by 1e-7 change vSHARP's gradients by up to 2 %, at kinks of leaky ReLUs. The recording is on
+    # one side of each, and so are some inputs of twenty that are equal up to rounding; the U-net's do not jump.
+    tolerance = 3e-3 if make is vsharp_network else 1e-4
+    model.compile(loss=whole)
+    names = names_of_weights(network, folder)
+    for seed in range(20):
+        noise = 1e-7 * (seed > 0) * np.random.default_rng(seed).standard_normal(batch["kspace"].shape)
+        same = {**batch, "kspace": (batch["kspace"] * (1 + noise)).astype("complex64")}
+        with tf.GradientTape() as tape:
+            loss = model.compute_loss(same, target, model(same))
+        gradients = tape.gradient(loss, model.trainable_variables)
+        error = gradient_error(dict(zip(names, gradients, strict=True)), recording, path)
+        if error < tolerance:
+            break
+    assert error < tolerance
+
+
+def names_of_weights(network, folder):
+    """What the recording calls the trainable weights of an imported network, in their order."""
+    (file,) = (path for path in folder.iterdir() if path.suffix in (".pt", ".safetensors"))
+    foreign, checkpoint = find_architecture("direct", "VSHARP" if file.suffix == ".pt" else "UNet"), Checkpoint(file)
+    checkpoint.arrays = foreign.select(checkpoint.arrays)
+    names = {id(variable): name for variable, name, _ in foreign.weights(network, checkpoint)}
+    names = [names[id(weight)] for weight in network.trainable_variables]
+    return [name if name.startswith("sensitivity_model.") else f"model.{name}" for name in names]
+
+
+def gradient_error(gradients, recording, path):
+    """The largest error of the recorded gradients and of the recorded norms of all, by the names of their weights."""
+    norms = recording["about"]["gradient_norms"][path]
+    assert set(gradients) == set(norms)
+    errors = [abs(np.linalg.norm(gradients[name]) / norm - 1) for name, norm in norms.items()]
+    recorded = {name: recording[f"{path}_grad_{name}"] for name in norms if f"{path}_grad_{name}" in recording}
+    for name, array in recorded.items():
+        expected = channels_last(array)
+        errors.append(relative_error(np.reshape(gradients[name], expected.shape), expected))
     assert recorded
+    return max(errors)
 
 
 @pytest.mark.parametrize("make, engine", [(vsharp_network, "ssl"), (unet_network, "jssl")])
@@ -329,9 +356,14 @@ def test_what_cannot_be_trained_so_is_refused(rng):
         DataConsistent(None)
     with pytest.raises(ValueError, match="weights >= 0, got the weights \\[-1"):
         DualDomainLoss([(-1, SSIM())], [])
+    with pytest.raises(ValueError, match="`network` must be a ReconstructionModel, got None"):
+        JointTraining(None)
     model = JointTraining(PDNet(num_iterations=1, num_filters=4, num_primal=2, primal_only=True))
-    model.compile("adam", DualDomainLoss())
     batch, target = partition(rng)
+    model.compile("adam", "mae")
+    with pytest.raises(ValueError, match="needs a `DualDomainLoss`, got the loss 'mae'"):
+        model.train_on_batch(batch, target)
+    model.compile("adam", DualDomainLoss())
     with pytest.raises(ValueError, match="takes no `sample_weight`"):
         model.compute_loss(batch, target, model(batch), sample_weight=np.ones(2))
     batch, image = acquire(rng, SIZE)
@@ -348,5 +380,19 @@ def test_what_cannot_be_trained_so_is_refused(rng):
         with pytest.raises(ValueError, match=f"with `target_kspace` needs `{key}`. The batch has {', '.join(rest)}"):
             model(rest)
     for mask in (batch["target_mask"][:, 0], batch["target_mask"][..., 1:], np.ones((2, 3, *SIZE), "float32")):
-        with pytest.raises(ValueError, match=re.escape(f"got the shape {mask.shape} with `kspace` of (2, 3, 15, 13)")):
-            model({**batch, "target_mask": mask})
+        for key in ("mask", "target_mask"):
+            message = f"`{key}` must have one coil, and else the extents of `kspace` or 1, got the shape {mask.shape}"
+            with pytest.raises(ValueError, match=re.escape(message)):
+                model({**batch, key: mask})
+
+
+def test_a_network_whose_sizes_are_open_refuses_other_coils_too(rng):
+    """Two trainings with other numbers of coils, and TensorFlow's graph leaves them open."""
+    model = JointTraining(PDNet(num_iterations=1, num_filters=4, num_primal=2, primal_only=True))
+    model.compile("adam", DualDomainLoss())
+    for coils in (2, 3, 2):
+        batch, target = partition(rng, coils, maps=True)
+        model.fit(batch, target, verbose=0)
+    for use in (model.fit, model.train_on_batch, model.test_on_batch):
+        with pytest.raises(ValueError, match=r"same coils and size, got .* `target_kspace` of shape \(2, 1, 15, 13\)"):
+            use({**batch, "target_kspace": batch["target_kspace"][:, :1]}, target)
