@@ -14,6 +14,7 @@ import typer.main
 
 import mri_zoo.models
 from mri_zoo.cli import app
+from mri_zoo.presets.importers import SOURCES
 from mri_zoo.presets.registry import presets_table
 
 ROOT = Path(__file__).parent.parent
@@ -48,6 +49,25 @@ def test_every_command_is_shown():
 def test_table_of_presets_is_that_of_their_cards():
     text = (ROOT / "README.md").read_text()
     assert text.partition("<!-- presets:begin -->\n")[2].partition("\n<!-- presets:end -->")[0] == presets_table()
+
+
+def test_table_of_models_has_all_with_their_numbers_and_importers():
+    """A number of parameters is in the docstring of its class, and in its test."""
+    lines = (ROOT / "docs" / "models.md").read_text().splitlines()
+    rows = [line.strip("|").split("|") for line in lines if line.startswith("| `")]
+    names = [row[0].strip(" `") for row in rows]
+    assert sorted(names) == sorted(set(mri_zoo.models.__all__) - {"ReconstructionModel"})
+    for name, row in zip(names, rows, strict=True):
+        for number in re.findall(r"\d+(?:,\d{3})+", row[3]):
+            assert number in getattr(mri_zoo.models, name).__doc__, (name, number)
+    listed = set()
+    for name, row in zip(names, rows, strict=True):
+        for part in row[4].split(";") if name != "DataConsistent" else ():
+            source, _, architectures = part.partition(":")
+            listed |= {
+                (source.strip(), architecture.strip()) for architecture in architectures.split(",") if source.strip()
+            }
+    assert listed == {(source, name) for source, architectures in SOURCES.items() for name in architectures}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
