@@ -343,8 +343,10 @@ def _chosen_sampling(presets, name, acceleration, center_fraction):
     if sampling is not None and name in (None, own["name"]):
         return sampling.changed(**options) if isinstance(sampling, SamplingMask) else get_sampling(**own | options)
     name = name or "random"
-    if name in TRAJECTORIES and len(own.get("image_size") or ()) == TRAJECTORIES[name].dimensions:
-        options |= {"image_size": own["image_size"], "benchmark": own["benchmark"]}
+    if name in TRAJECTORIES and own.get("name") in TRAJECTORIES:
+        options["benchmark"] = own["benchmark"]
+        if len(own["image_size"] or ()) == TRAJECTORIES[name].dimensions:
+            options["image_size"] = own["image_size"]
     return get_sampling(name, **{"acceleration": own.get("acceleration", 4)} | options)
 
 

@@ -255,6 +255,7 @@ def test_masks_of_columns_and_of_samples_share_an_acceleration():
             ("spiral", None, None),
             SpiralTrajectory(4, (640, 400), benchmark=True),
         ),
+        (RadialTrajectory(4, benchmark=True), ("spiral", None, None), SpiralTrajectory(4, benchmark=True)),
     ],
 )
 def test_options_change_only_what_they_say_of_the_own_sampling(own, options, expected):

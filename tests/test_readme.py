@@ -52,7 +52,7 @@ def test_table_of_presets_is_that_of_their_cards():
 
 
 def test_table_of_models_has_all_with_their_numbers_and_importers():
-    """A number of parameters is in the docstring of its class, and in its test."""
+    """A number of parameters is that of the docstring of its class."""
     lines = (ROOT / "docs" / "models.md").read_text().splitlines()
     rows = [line.strip("|").split("|") for line in lines if line.startswith("| `")]
     names = [row[0].strip(" `") for row in rows]

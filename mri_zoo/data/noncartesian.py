@@ -82,7 +82,7 @@ def make_encoding(trajectory, size, density=None, kernel=True):
 
     Raises:
         ValueError: if trajectory or density are not finite, out of their range or do not fit the size, or the
-            trajectory is far from the edge of k-space.
+            trajectory is far from the edge of k-space or has far too few or too many samples.
     """
     size = tuple(map(int, size))
     check_trajectory(trajectory, len(size))

@@ -72,17 +72,17 @@ class ReconstructionModel(keras.Model):
         return super().predict(self._repeated(x), *args, **kwargs)
 
     def train_on_batch(self, x, *args, **kwargs):
-        """Keras's `train_on_batch`, see `fit`."""
+        """Keras's `train_on_batch`; arrays are checked first."""
         self._check(x)
         return super().train_on_batch(x, *args, **kwargs)
 
     def test_on_batch(self, x, *args, **kwargs):
-        """Keras's `test_on_batch`, see `fit`."""
+        """Keras's `test_on_batch`; arrays are checked first."""
         self._check(x)
         return super().test_on_batch(x, *args, **kwargs)
 
     def predict_on_batch(self, x):
-        """Keras's `predict_on_batch`, see `fit`."""
+        """Keras's `predict_on_batch`; arrays are checked first."""
         self._check(x)
         return super().predict_on_batch(x)
 

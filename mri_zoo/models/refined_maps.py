@@ -63,7 +63,7 @@ class RefinedMaps(ReconstructionModel):
         return {**batch, "sensitivity_maps": self.sensitivity_maps(batch)}
 
     def sensitivity_maps(self, batch):
-        """The refined maps, (batch, coil, height, width) complex64 of unit root-sum-of-squares."""
+        """Refined maps, (batch, coil, height, width) complex64 of unit root-sum-of-squares; a single coil's stays."""
         maps = batch["sensitivity_maps"] if "sensitivity_maps" in batch else self._estimate(batch)
         return refine_several(self.refiner, maps, self.physics)
 

@@ -172,7 +172,8 @@ class VSHARP3D(VSHARP):
         num_gradient_steps: on the data, in each iteration.
         **kwargs: the other arguments of `VSHARP`.
 
-    Reference: Yiasemis et al., vSHARP, arXiv:2309.09954; `VSharpNet3D` of github.com/NKI-AI/direct.
+    Reference: Yiasemis et al., vSHARP, arXiv:2309.09954; `VSharpNet3D` of github.com/NKI-AI/direct; here
+    180,805,665 parameters.
     """
 
     dimensions = 3

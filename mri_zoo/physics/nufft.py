@@ -190,7 +190,7 @@ def check_reach(trajectory, size, units="radians/pixel"):
     number of pixels; nor have far too few or too many samples.
 
     Args:
-        trajectory: (..., dimension) radians per pixel.
+        trajectory: (..., samples, dimension) radians per pixel.
         size: of the image.
         units: in which the trajectory came.
 

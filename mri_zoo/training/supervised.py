@@ -65,12 +65,8 @@ def train(recipe, output, resume=False, prepared=None, report=print, verbose=0, 
         first = _load_checkpoint(model, last)
         report(f"resuming after epoch {first} of {recipe['epochs']}")
     history = _read_log(log)[:first]
-    with data.errors():  # what cannot be judged, or split, is told before an epoch, not behind it
-        _, target = next(iter(data.validation()), (None, None))
-        if recipe["datasets"] and first < recipe["epochs"]:
-            next(iter(data.train(first)), None)
-    if target is not None and isinstance(recipe["loss"], keras.losses.Loss):
-        recipe["loss"](target, target)  # a graph does not know whether images are too small for it
+    if first < recipe["epochs"]:
+        _require_judgeable(recipe["loss"], data, first)
     writer = EventFileWriter(str(output / "tensorboard"))
     for epoch in range(first, recipe["epochs"]):
         if _out_of_patience(history, recipe):
@@ -103,6 +99,15 @@ def train(recipe, output, resume=False, prepared=None, report=print, verbose=0, 
     card = {"summary": recipe["name"], "training": training, **recipe["card"]}
     save_preset(output / "preset" / recipe["name"], network, recipe["scaling"], recipe["sampling"], card)
     return network
+
+
+def _require_judgeable(loss, data, epoch):
+    """Refuse before an epoch, not behind it, what can be neither split nor judged: a graph knows no sizes."""
+    for batches in (data.validation(), data.train(epoch)):
+        with data.errors():
+            _, target = next(iter(batches), (None, None))
+        if target is not None and isinstance(loss, keras.losses.Loss):
+            loss(target, target)
 
 
 def describe(recipe, steps, best_epoch):

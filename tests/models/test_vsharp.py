@@ -31,6 +31,9 @@ def test_published_numbers_of_parameters():
     total = one.count_params() + 11 * (one.denoisers[0].count_params() + 1)
     assert total == 93_156_273
     assert total + of_maps.count_params() == 95_095_539
+    volumes = VSHARP3D(num_iterations=1)
+    volumes.build()
+    assert volumes.count_params() + 7 * (volumes.denoisers[0].count_params() + 1) == 180_805_665
     assert len(published.denoisers) == 12 and {net.num_filters for net in published.denoisers} == {32}
 
 

@@ -187,9 +187,17 @@ def test_misspelt_options_are_refused(tmp_path):
         load_recipe(RECIPE, ["patience=-1"])
 
 
-def test_images_too_small_for_the_loss_are_refused_before_the_first_epoch(tmp_path):
-    recipe = {**load_recipe(RECIPE), "loss": L1MultiScaleSSIM()}
-    with pytest.raises(ValueError, match=r"Expected sides of at least 161 pixels for 5 scales.*got \(17, 14\)"):
+@pytest.mark.parametrize(
+    "loss, options, message",
+    [
+        (L1MultiScaleSSIM(), {}, r"at least 161 pixels for 5 scales.*got \(17, 14\)"),
+        (L1MultiScaleSSIM(power_factors=(1.0,)), {"train_options": {"crop": (8, 8)}}, r"at least 11 .*got \(8, 8\)"),
+        (L1MultiScaleSSIM(), {"train_options": {"split": GaussianSplit(window=16)}, "loss": "mae"}, "is larger than"),
+    ],
+)
+def test_what_cannot_be_judged_or_split_is_refused_before_the_first_epoch(tmp_path, loss, options, message):
+    recipe = {**load_recipe(RECIPE), "loss": loss, **options}
+    with pytest.raises(ValueError, match=message):
         train(recipe, tmp_path / "run", report=silent)
     assert not (tmp_path / "run" / "log.csv").exists()
 
