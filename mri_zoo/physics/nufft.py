@@ -80,8 +80,7 @@ def nufft_adjoint(samples, trajectory, size, implementation="auto"):
         raise ValueError(f"`samples` must be (batch, coil, samples), got the shape {tuple(samples.shape)}.")
     _check_shapes(samples, trajectory, size)
     _check_values(given)
-    if None not in (samples.shape[-1], trajectory.shape[1]) and samples.shape[-1] != trajectory.shape[1]:
-        raise ValueError(f"{samples.shape[-1]} samples were measured, the trajectory has {trajectory.shape[1]}.")
+    _check_number(samples, trajectory)
     _, adjoint = _implementation(implementation, samples)
     batch, coils = ops.shape(samples)[:2]
     groups, number = ops.shape(trajectory)[:2]
@@ -103,19 +102,28 @@ def normal_kernel(trajectory, density, size, implementation="auto"):
     Returns:
         (batch or 1, 2 n_1, ..., 2 n_dim) float32, the zero frequency first.
 
+    Raises:
+        ValueError, ImportError: as `nufft_adjoint`.
+
     Reference: Wajer and Pruessmann, ISMRM 2001; Fessler et al., IEEE TSP 53:3393, 2005.
     """
-    doubled = tuple(2 * n for n in size)
-    axes = tuple(range(1, len(doubled) + 1))
-    density, points = _tensor(density, "float32"), _tensor(trajectory, "float32")
-    if len(points.shape) == 3 and density.shape[0] in (1, None):  # several trajectories may share it
-        density = density * ops.ones_like(points[:, :1, 0])
-    spread = nufft_adjoint(from_real(density)[:, None], trajectory, doubled, implementation)[:, 0]
+    given, density, trajectory = trajectory, _tensor(density, "float32"), _tensor(trajectory, "float32")
+    _check_shapes(trajectory, trajectory, size)
+    _check_values(given)
+    _check_number(density, trajectory)
+    # As the density is real, the spread at a distance is the conjugate of that at the opposite one: half of them do.
+    phase = trajectory[..., 0] * ops.cast(size[0] // 2, "float32")  # with it the first row's distance is 0
+    moved = scale(from_parts(ops.cos(phase), ops.sin(phase)), density)
+    half = (size[0], *(2 * n for n in size[1:]))
+    spread = nufft_adjoint(moved[:, None], trajectory, half, implementation)[:, 0]
     # No two pixels are n apart. Without the distance -n, the transform of the rest is real.
-    spread = scale(spread, outer([ops.cast(ops.arange(2 * n) > 0, "float32") for n in size]))
-    transfer = ops.real(plain_fft(ops.roll(spread, [-n for n in size], axes), len(doubled)))
-    # The adjoint's factor prod(2 n)**-0.5 becomes prod(n)**-1.
-    return transfer * (2 ** (len(size) / 2) * ops.rsqrt(ops.cast(math.prod(size), "float32")))
+    weights = [1 - 0.5 * ops.cast(ops.arange(size[0]) < 1, "float32")]
+    spread = scale(spread, outer([*weights, *(ops.cast(ops.arange(2 * n) > 0, "float32") for n in size[1:])]))
+    spread = ops.roll(spread, [-n for n in size[1:]], tuple(range(2, len(size) + 1)))
+    spread = ops.pad(spread, [(0, 0), (0, size[0]), *[(0, 0)] * (len(size) - 1)])
+    transfer = ops.real(plain_fft(spread, len(size)))
+    # The adjoint's factor prod(half)**-0.5 becomes prod(n)**-1; 2 is for the other half.
+    return transfer * (2 * 2 ** ((len(size) - 1) / 2) * ops.rsqrt(ops.cast(math.prod(size), "float32")))
 
 
 def toeplitz(image, kernel):
@@ -263,6 +271,12 @@ def _check_shapes(data, trajectory, size):
     batch, groups = data.shape[0], trajectory.shape[0]
     if None not in (batch, groups) and groups not in (1, batch):
         raise ValueError(f"`trajectory` must have a batch of 1 or {batch}, as the data, got {groups}.")
+
+
+def _check_number(samples, trajectory):
+    measured, known = samples.shape[-1], trajectory.shape[1]
+    if None not in (measured, known) and measured != known:
+        raise ValueError(f"{measured} samples were measured, the trajectory has {known}.")
 
 
 def _check_values(trajectory):
