@@ -242,7 +242,7 @@ def main():
     parser.add_argument("--peers", metavar="FOLDER", help="holds clones of the published code, see benchmarks/peers.py")
     parser.add_argument("--no-step", action="store_true", help="without times of training steps")
     parser.add_argument(
-        "--training", type=int, default=50, metavar="STEPS", help="before the images in bfloat16; 0 for no such images"
+        "--training", type=int, default=150, metavar="STEPS", help="before the images in bfloat16; 0 for no such images"
     )
     options = parser.parse_args()
     # For the processes of the rows: what `tf.keras` is in the predecessor's code, while ours is `keras`.
@@ -292,7 +292,7 @@ def measure(name, size, options):
     if case.preset and options.training:
         lower = change_of_preset(*case.preset)
     elif model.count_params() and options.training:
-        lower = change_after_training(model, half, size[2], options.training)
+        lower = change_after_training(case.build, size[2], options.training)
     return (
         name,
         " x ".join(map(str, size)),
@@ -342,12 +342,16 @@ def change_of_preset(name, num_coils):
     return change(preset, half, num_coils)
 
 
-def change_after_training(model, half, num_coils, steps):
+def change_after_training(build, num_coils, steps):
     """What a model loses in bfloat16 after some steps of training in float32."""
+    keras.utils.set_random_seed(0)
+    model, half = build("float32"), build("mixed_bfloat16")
     brains = [DrawnContrastBrain(seed, num_coils, size=(96, 96)) for seed in range(8)]
     slices = slices_of(brains, RandomMask(4), scaling=PercentileScaling()).repeat()
-    model.compile(keras.optimizers.Adam(1e-3, clipnorm=1.0), "mae")
+    rate = keras.optimizers.schedules.CosineDecay(0.0, steps, warmup_target=1e-3, warmup_steps=steps // 10)
+    model.compile(keras.optimizers.Adam(rate, clipnorm=1.0), "mae")
     model.fit(slices.batch(1), steps_per_epoch=steps, verbose=0)
+    half.build()
     half.set_weights(model.get_weights())
     return change(Preset("float32", model, PercentileScaling(), RandomMask(4)), half, num_coils)
 

@@ -61,6 +61,32 @@ def run_without_tensorflow(folder):
     (folder / "results.json").write_text(json.dumps(results))
 
 
+def lower_for_a_gpu(folder):
+    """What JAX hands to the compiler of a CUDA device, which need not be there: a forward pass and its gradient."""
+    import jax
+    import keras
+    from jax import export
+
+    from mri_zoo.models import NCPDNet
+    from mri_zoo.physics.noncartesian import NonCartesian
+
+    # The implementation that "auto" stands for on an accelerator.
+    model = NCPDNet(2, 2, 4, physics=NonCartesian((15, 13), center_fraction=0.4, implementation="kaiser_bessel"))
+    model.build()
+    batch, _ = load_batch(folder, "samples")
+    batch = {key: jax.numpy.asarray(value) for key, value in batch.items()}
+
+    def loss(weights, batch):
+        image, _ = model.stateless_call(weights, [], batch)
+        return keras.ops.mean(keras.ops.abs(image))
+
+    weights = [weight.value for weight in model.trainable_variables]
+    lowered = export.export(jax.jit(jax.value_and_grad(loss)), platforms=["cuda"])(weights, batch)
+    text = lowered.mlir_module()
+    results = {"platforms": lowered.platforms, "transforms": text.count("stablehlo.fft"), "host": "callback" in text}
+    (folder / "results.json").write_text(json.dumps(results))
+
+
 class WithoutTensorFlow(PathFinder):
     """Finds everything but TensorFlow, as where it is not installed."""
 
@@ -151,6 +177,15 @@ def test_other_backends_need_no_tensorflow_and_give_its_numbers(recorded, tmp_pa
         assert results[name]["reload_is_equal"]
 
 
+def test_jax_lowers_a_noncartesian_training_step_for_a_gpu_without_calls_to_the_host(recorded, tmp_path):
+    if importlib.util.find_spec("jax") is None:
+        pytest.skip("jax is not installed: pip install mri-zoo[jax]")
+    results = run("lower_for_a_gpu", recorded, tmp_path, KERAS_BACKEND="jax", JAX_PLATFORMS="cpu")
+    assert results["platforms"] == ["cuda"]
+    assert results["transforms"] > 0
+    assert not results["host"]
+
+
 def test_two_devices_train_as_one(recorded, tmp_path):
     results = run("run_on_two_devices", recorded, tmp_path, KERAS_BACKEND="tensorflow")
     assert results["replicas"] == 2
@@ -163,6 +198,5 @@ def test_two_devices_train_as_one(recorded, tmp_path):
 
 
 if __name__ == "__main__":
-    {"run_without_tensorflow": run_without_tensorflow, "run_on_two_devices": run_on_two_devices}[sys.argv[1]](
-        Path(sys.argv[2])
-    )
+    programs = run_without_tensorflow, lower_for_a_gpu, run_on_two_devices
+    {program.__name__: program for program in programs}[sys.argv[1]](Path(sys.argv[2]))

@@ -20,7 +20,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from mri_zoo.physics.complex import from_parts, from_real, scale
+from mri_zoo.physics.complex import from_parts, scale
 from mri_zoo.physics.fourier import plain_fft, plain_ifft
 from mri_zoo.physics.kaiser_bessel import kaiser_bessel, kaiser_bessel_adjoint, outer
 
