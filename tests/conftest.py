@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ["OMP_NUM_THREADS"] = "1"  # FINUFFT's threads add in the order in which they end: no two runs were bit-equal
 
 import keras  # noqa: E402, TensorFlow reads its log level when it is imported
 

@@ -110,6 +110,11 @@ def normal_kernel(trajectory, density, size, implementation="auto"):
     given, density, trajectory = trajectory, _tensor(density, "float32"), _tensor(trajectory, "float32")
     _check_shapes(trajectory, trajectory, size)
     _check_values(given)
+    if len(density.shape) != 2 or len({trajectory.shape[0], density.shape[0]} - {1, None}) > 1:
+        raise ValueError(
+            f"`density` must be (batch or 1, samples), got the shape {tuple(density.shape)} with a trajectory of "
+            f"{tuple(trajectory.shape)}."
+        )
     _check_number(density, trajectory)
     # As the density is real, the spread at a distance is the conjugate of that at the opposite one: half of them do.
     phase = trajectory[..., 0] * ops.cast(size[0] // 2, "float32")  # with it the first row's distance is 0

@@ -64,7 +64,7 @@ def test_slices_may_share_a_trajectory(rng):
     batch, _ = acquire_noncartesian(rng, coils=2)
     shared = {key: value[:1] if key in ("trajectory", "density") else value for key, value in batch.items()}
     assert relative_error(model(shared), model(batch)) < 1e-5
-    np.testing.assert_array_equal(model.predict(shared, verbose=0), model.predict(batch, verbose=0))
+    assert relative_error(model.predict(shared, verbose=0), model.predict(batch, verbose=0)) < 1e-5
     with pytest.raises(ValueError, match="`kspace` must be complex64, got complex128"):
         model.predict({**batch, "kspace": batch["kspace"].astype("complex128")})
 

@@ -233,6 +233,9 @@ def test_kernel_of_shared_trajectory_or_density(rng, groups, shared):
     assert relative_error(found, np.stack(expected)) < 1e-5
     with pytest.raises(ValueError, match="119 samples were measured, the trajectory has 120"):
         normal_kernel(w, density[:1, 1:], size)
+    for wrong in [np.ones((3, 120), "float32"), density[0]]:
+        with pytest.raises(ValueError, match=r"`density` must be \(batch or 1, samples\), got the shape \(.*120,?\)"):
+            normal_kernel(w, wrong, size)
 
 
 @pytest.mark.parametrize(
