@@ -230,6 +230,9 @@ class CenteredEcho:
     Args:
         source: the scan, for example a `TrajectoryFile`. Its slice in the middle tells where the echo is.
 
+    Attributes:
+        echo: (dim,) where the strongest signal was, in samples of the Cartesian grid from the centre.
+
     Raises:
         DataError: if the scan was measured on the Cartesian grid, or its middle slice is empty.
     """
@@ -244,6 +247,7 @@ class CenteredEcho:
         # Squared, so that the many weak samples far out do not count; on the circle, as k-space is periodic.
         echo = np.angle((energy / energy.max()) ** 2 @ np.exp(1j * info.trajectory))
         trajectory = np.mod(info.trajectory - echo + np.pi, 2 * np.pi) - np.pi
+        self.echo = echo * info.image_size / (2 * np.pi)
         self.info = dataclasses.replace(info, trajectory=trajectory.astype(np.float32))
         self._source = source
 

@@ -55,7 +55,7 @@ def reconstruct_file(
         progress: called as ``progress(done, total, text)``.
 
     Returns:
-        One line that tells what was done.
+        One line that tells what was done, and where the echo is if it is off the centre.
 
     Raises:
         ValueError: if the format is unknown, the output is the scan itself, or coils are to be simulated for a scan
@@ -74,6 +74,7 @@ def reconstruct_file(
             if source.info.num_coils > 1:
                 raise ValueError(f"{path}: has {source.info.num_coils} coils of its own, cannot simulate {num_coils}.")
             source = SimulatedAcquisition(source, num_coils)
+        hint = "" if center_echo else _echo_hint(source)
         source = CenteredEcho(source) if center_echo else source
         info = source.info
         # Magnitude images are not read only to find that their Fourier transform has no gaps.
@@ -97,7 +98,19 @@ def reconstruct_file(
         _write(writing, output.name, image, scan, preset)
     what = f"{info.num_slices} slice" + ("s" if info.num_slices > 1 else "")
     what += f" of `{scan.dataset}`" if isinstance(scan, ImageFile) else ""
-    return f"{output}: {what} by {preset.name}, {done}, acceleration {acceleration:.2f}"
+    return f"{output}: {what} by {preset.name}, {done}, acceleration {acceleration:.2f}{hint}"
+
+
+def _echo_hint(source):
+    """Tells that a scan's echo is away from the centre, where no model was trained to find it."""
+    if source.info.trajectory is None:
+        return ""
+    try:
+        distance = np.abs(CenteredEcho(source).echo).max()
+    except DataError:  # an empty slice
+        return ""
+    # Coils and the object's own phase move it by one or two.
+    return f"; the echo is {distance:.0f} samples off the centre, try --center-echo" if distance > 3 else ""
 
 
 def _reconstructed(preset, source, sampled, progress):
