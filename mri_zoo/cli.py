@@ -391,7 +391,8 @@ def _bar():
 def _start():
     """Import Keras and its backend in silence: TensorFlow greets on the file descriptor of standard error."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    for name in ("absl", "tensorflow"):  # the latter warns of each new number of coils
+        logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message="`shuffle=True` was passed")
     sys.stderr.flush()
     kept = os.dup(2)

@@ -4,7 +4,7 @@ import numpy as np
 from helpers import acquire, acquire_frames, relative_error
 
 from mri_zoo.layers.convnet import ComplexNet, ConvNet
-from mri_zoo.layers.direct import DilatedMWCNN, PReLUConvNet, TiedDIDN
+from mri_zoo.layers.direct import DilatedMWCNN, DirectConvNet, TiedDIDN
 from mri_zoo.layers.instance_unet import InstanceUNet
 from mri_zoo.layers.mwcnn import MWCNN
 from mri_zoo.layers.resnet import PreActivationResNet, ScaledResNet
@@ -66,7 +66,7 @@ LEARNED = {
     "dealiasing_net": (DealiasingNet, {"network": UNetBlock(2, (4, 6), 1)}),
     "direct_kikinet": (
         DirectKIKINet,
-        {"num_iterations": 1, "image_network": PReLUConvNet(2, 4, 2), "kspace_network": TiedDIDN(2, 4, 1, 2)},
+        {"num_iterations": 1, "image_network": DirectConvNet(2, 4, 2), "kspace_network": TiedDIDN(2, 4, 1, 2)},
     ),
     "direct_unet": (
         DirectUNet,
@@ -79,7 +79,7 @@ LEARNED = {
             "num_primal": 2,
             "num_dual": 1,
             "image_network": DilatedMWCNN(4, 4, 2, num_inputs=6, last_kernel_size=1),
-            "kspace_network": PReLUConvNet(2, 4, 2, batch_normalization=True),
+            "kspace_network": DirectConvNet(2, 4, 2, batch_normalization=True),
         },
     ),
     "lpdnet_all": (
@@ -88,7 +88,7 @@ LEARNED = {
             "num_iterations": 2,
             "num_primal": 2,
             "num_dual": 0,
-            "image_network": PReLUConvNet(4, 4, 2),
+            "image_network": DirectConvNet(4, 4, 2),
             "exchange": "all",
             "shared": False,
         },
@@ -146,7 +146,7 @@ LEARNED = {
     "vsharp": (
         VSHARP,
         {
-            "denoiser": PReLUConvNet(2, 4, 2),
+            "denoiser": DirectConvNet(2, 4, 2),
             "num_iterations": 2,
             "num_gradient_steps": 3,
             "initializer_filters": (4, 6),

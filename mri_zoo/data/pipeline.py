@@ -8,12 +8,12 @@ import collections
 import contextlib
 import dataclasses
 import math
-import numbers
 import re
 
 import numpy as np
 import tensorflow as tf
 
+from mri_zoo.arguments import check_counts
 from mri_zoo.data.files import NUM_CACHED_VOLUMES, find_volumes, open_volume
 from mri_zoo.data.masks import seed_from_name
 from mri_zoo.data.noncartesian import SHARED
@@ -169,7 +169,7 @@ def joint_batches(datasets, batch_size, *, mixed=False, scaling=None, steps=None
         raise ValueError(f"`datasets` must be a list of one dict or more, got {datasets!r}.")
     if not isinstance(mixed, bool):
         raise ValueError(f"`mixed` must be a bool, got {mixed!r}.")
-    _check_counts(batch_size=batch_size, steps=1 if steps is None else steps)
+    check_counts(batch_size=batch_size, steps=1 if steps is None else steps)
     repeats = [dataset.get("repeats", 1) for dataset in datasets]
     parts = [_part(dataset, scaling, batch_size) for dataset in datasets]
     if len({part.trajectory for part in parts}) > 1:
@@ -253,7 +253,7 @@ class _Examples:
             raise ValueError("`full_kspace` needs a mask: along a trajectory there is none of which it takes a part.")
         if slices not in ("all", "random"):
             raise ValueError(f'`slices` must be "all" or "random", got {slices!r}.')
-        _check_counts(inner_slices=1 if inner_slices is None else inner_slices)
+        check_counts(inner_slices=1 if inner_slices is None else inner_slices)
         if crop is not None and len(np.atleast_1d(crop)) != 2:
             raise ValueError(f"`crop` must be (height, width), got {crop!r}.")
         undersampled = next((source.info.name for source in sources if _is_undersampled(source.info)), None)
@@ -356,14 +356,8 @@ def _read(order, load, parts, seed, epochs):
     return dataset.unbatch() if partitioned else dataset  # of the partitions
 
 
-def _check_counts(**counts):
-    for name, value in counts.items():
-        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
-            raise ValueError(f"`{name}` must be a whole number >= 1, got {value!r}.")
-
-
 def _check_split(split, partitions, augment, full_kspace, undersampled):
-    _check_counts(partitions=partitions)
+    check_counts(partitions=partitions)
     if split is not None and not isinstance(split, Split | HalfSplit | FullTarget):
         raise ValueError(f"`split` must be of `mri_zoo.data.splits`, got {split!r}.")
     if split is None or not split.self_supervised:
@@ -391,7 +385,7 @@ def _part(dataset, scaling, batch_size):
         )
     if dataset["split"] is None:
         raise ValueError("The `split` of a data set must be of `mri_zoo.data.splits`, got None.")
-    _check_counts(repeats=dataset.get("repeats", 1))
+    check_counts(repeats=dataset.get("repeats", 1))
     options = {key: value for key, value in dataset.items() if key != "repeats"}
     part = _Examples(**{**defaults, **options}, scaling=scaling, full_kspace=False, augment=False, training=True)
     if batch_size % part.partitions:

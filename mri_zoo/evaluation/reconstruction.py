@@ -4,6 +4,7 @@ import functools
 
 import numpy as np
 
+from mri_zoo.arguments import check_counts
 from mri_zoo.data.noncartesian import SHARED, Encoding, on_scan
 from mri_zoo.data.preparation import prepare_slice
 from mri_zoo.data.volume import DataError
@@ -33,8 +34,7 @@ def reconstruct(preset, volume, sampled, batch_size=1):
         ValueError: if the sampling does not fit the k-space or the model, or `batch_size` is below 1.
         DataError: if the volume has no slices.
     """
-    if batch_size < 1:
-        raise ValueError(f"`batch_size` must be >= 1, got {batch_size}.")
+    check_counts(batch_size=batch_size)
     trajectory = isinstance(sampled, Encoding)
     model = fitting_model(preset, len(sampled.size) if trajectory else 0)
     measured = volume.info.trajectory is not None

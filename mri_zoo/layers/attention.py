@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from mri_zoo.arguments import check_counts
 from mri_zoo.layers.convnet import activation_layer
 
 
@@ -26,8 +27,7 @@ class ChannelAttention(keras.layers.Layer):
 
     def __init__(self, reduction=4, activation="relu", **kwargs):
         super().__init__(**kwargs)
-        if reduction < 1:
-            raise ValueError(f"`reduction` must be >= 1, got {reduction}.")
+        check_counts(reduction=reduction)
         self.reduction, self.activation = reduction, activation
         self.activate = activation_layer(activation, dtype=self.dtype_policy, shared_axes=None)
 

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from mri_zoo.arguments import check_counts, check_flags
 from mri_zoo.layers.nested import deserialized, serialized
 from mri_zoo.physics.complex import from_channels, to_channels
 
@@ -34,8 +35,7 @@ class ConvNet(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if num_convolutions < 1:
-            raise ValueError(f"`num_convolutions` must be >= 1, got {num_convolutions}.")
+        check_counts(num_outputs=num_outputs, num_filters=num_filters, num_convolutions=num_convolutions)
         self.num_outputs, self.num_filters = num_outputs, num_filters
         self.num_convolutions, self.activation = num_convolutions, activation
         self.last_kernel_size, self.dimensions = last_kernel_size, dimensions
@@ -76,6 +76,7 @@ class ComplexNet(keras.layers.Layer):
 
     def __init__(self, network, residual=True, **kwargs):
         super().__init__(**kwargs)
+        check_flags(residual=residual)
         self.network, self.residual = network, residual
 
     def call(self, x):

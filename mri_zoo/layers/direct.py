@@ -7,27 +7,37 @@ one slope for all channels. DIRECT's `Conv2d` has one slope in a whole program; 
 import keras
 from keras import ops
 
-from mri_zoo.layers.convnet import chain, convolution, prelu
+from mri_zoo.arguments import check_counts, check_flags
+from mri_zoo.layers.convnet import activation_layer, chain, convolution, prelu
 from mri_zoo.layers.mwcnn import haar, inverse_haar
 
 
 @keras.saving.register_keras_serializable("mri_zoo")
-class PReLUConvNet(keras.layers.Layer):
-    """3x3 convolutions with one learned slope for all their PReLUs, the last one linear.
+class DirectConvNet(keras.layers.Layer):
+    """3x3 convolutions, each but the last one followed by the same activation.
 
     Args:
         num_outputs: output channels.
         num_filters: channels of the hidden convolutions.
         num_convolutions: all of them, at least 1.
         batch_normalization: normalise after each convolution, the last one too.
+        activation: "prelu", one learned slope for all, Keras's name, or the negative slope of a leaky ReLU.
 
     Reference: `Conv2d` of DIRECT.
     """
 
-    def __init__(self, num_outputs, num_filters=16, num_convolutions=4, batch_normalization=False, **kwargs):
+    def __init__(
+        self,
+        num_outputs,
+        num_filters=16,
+        num_convolutions=4,
+        batch_normalization=False,
+        activation="prelu",
+        **kwargs,
+    ):
         super().__init__(**kwargs)
-        if num_convolutions < 1:
-            raise ValueError(f"`num_convolutions` must be >= 1, got {num_convolutions}.")
+        check_counts(num_outputs=num_outputs, num_filters=num_filters, num_convolutions=num_convolutions)
+        check_flags(batch_normalization=batch_normalization)
         self.num_outputs, self.num_filters = num_outputs, num_filters
         self.num_convolutions, self.batch_normalization = num_convolutions, batch_normalization
         self.convolutions = [
@@ -38,7 +48,11 @@ class PReLUConvNet(keras.layers.Layer):
             keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-4, dtype=self.dtype_policy)
             for _ in range(num_convolutions if batch_normalization else 0)
         ]
-        self.activation = prelu(self.dtype_policy) if num_convolutions > 1 else None
+        self.activation = activation
+        self.activate = None
+        if num_convolutions > 1:
+            policy = self.dtype_policy
+            self.activate = prelu(policy) if activation == "prelu" else activation_layer(activation, policy)
 
     def call(self, x):
         """Apply the network."""
@@ -47,7 +61,7 @@ class PReLUConvNet(keras.layers.Layer):
             if self.norms:
                 x = self.norms[i](x)
             if i + 1 < self.num_convolutions:
-                x = self.activation(x)
+                x = self.activate(x)
         return x
 
     def get_config(self):
@@ -58,6 +72,7 @@ class PReLUConvNet(keras.layers.Layer):
             "num_filters": self.num_filters,
             "num_convolutions": self.num_convolutions,
             "batch_normalization": self.batch_normalization,
+            "activation": self.activation,
         }
 
 
@@ -92,8 +107,7 @@ class DilatedMWCNN(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         num_inputs = num_outputs if num_inputs is None else num_inputs
-        if num_scales < 1:
-            raise ValueError(f"`num_scales` must be >= 1, got {num_scales}.")
+        check_counts(num_scales=num_scales, num_filters=num_filters)
         if last_kernel_size is None and num_inputs != num_outputs:
             raise ValueError(f"`num_inputs` must be {num_outputs} without a last convolution, got {num_inputs}.")
         self.num_outputs, self.num_filters = num_outputs, num_filters
@@ -155,10 +169,7 @@ class TiedDIDN(keras.layers.Layer):
 
     def __init__(self, num_outputs, num_filters=16, num_blocks=6, num_convolutions=9, **kwargs):
         super().__init__(**kwargs)
-        if num_blocks < 1:
-            raise ValueError(f"`num_blocks` must be >= 1, got {num_blocks}.")
-        if num_convolutions < 1:
-            raise ValueError(f"`num_convolutions` must be >= 1, got {num_convolutions}.")
+        check_counts(num_blocks=num_blocks, num_convolutions=num_convolutions)
         self.num_outputs, self.num_filters = num_outputs, num_filters
         self.num_blocks, self.num_convolutions = num_blocks, num_convolutions
         policy = self.dtype_policy

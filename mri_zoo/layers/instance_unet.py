@@ -1,11 +1,11 @@
 """The U-net of fastMRI and of DIRECT: instance normalisation after each convolution."""
 
 import math
-import numbers
 
 import keras
 from keras import ops
 
+from mri_zoo.arguments import check_counts
 from mri_zoo.layers.convnet import convolution, zero_pad
 
 
@@ -32,9 +32,7 @@ class InstanceUNet(keras.layers.Layer):
 
     def __init__(self, num_outputs, num_filters=32, num_pools=4, dimensions=2, **kwargs):
         super().__init__(**kwargs)
-        for name, value in {"num_outputs": num_outputs, "num_filters": num_filters, "num_pools": num_pools}.items():
-            if not isinstance(value, numbers.Integral) or value < 1:
-                raise ValueError(f"`{name}` must be a whole number >= 1, got {value!r}.")
+        check_counts(num_outputs=num_outputs, num_filters=num_filters, num_pools=num_pools)
         if dimensions not in (2, 3):
             raise ValueError(f"`dimensions` must be 2 or 3, got {dimensions}.")
         self.num_outputs, self.num_filters, self.num_pools = num_outputs, num_filters, num_pools

@@ -21,8 +21,8 @@ def copies(argument, network, number, dtype, num_outputs=None):
     """
     if not isinstance(network, keras.layers.Layer):
         raise ValueError(f"`{argument}` must be a Keras layer, got {network!r}.")
-    found = getattr(network, "num_outputs", num_outputs)
-    if num_outputs is not None and found != num_outputs:
+    found = _outputs(network)
+    if None not in (found, num_outputs) and found != num_outputs:
         raise ValueError(f"`{argument}` must have {num_outputs} outputs, got {found}.")
     policy = keras.saving.serialize_keras_object(keras.dtype_policies.get(dtype))
     config = {**network.get_config(), "dtype": policy}
@@ -46,6 +46,13 @@ def deserialized(config):
         name: keras.saving.deserialize_keras_object(value) if _is_serialized(value) else value
         for name, value in config.items()
     }
+
+
+def _outputs(network):
+    """Channels that a network gives, None where it does not tell."""
+    if isinstance(network, keras.Sequential) and network.layers:
+        return _outputs(network.layers[-1])
+    return getattr(network, "num_outputs", getattr(network, "filters", None))
 
 
 def _in_precision(config, policy):

@@ -5,6 +5,7 @@ import numbers
 import keras
 from keras import ops
 
+from mri_zoo.arguments import check_counts
 from mri_zoo.layers.convnet import convolution, prelu
 
 
@@ -26,8 +27,7 @@ class ConvGRU(keras.layers.Layer):
 
     def __init__(self, num_outputs=2, num_filters=128, num_layers=4, **kwargs):
         super().__init__(**kwargs)
-        if num_layers < 1:
-            raise ValueError(f"`num_layers` must be >= 1, got {num_layers}.")
+        check_counts(num_layers=num_layers)
         self.num_outputs, self.num_filters, self.num_layers = num_outputs, num_filters, num_layers
         self.convolutions = [
             self._convolution(num_filters if i < num_layers else num_outputs, 5 if i == 0 else 3, 2 if i == 1 else 1)

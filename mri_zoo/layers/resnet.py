@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from mri_zoo.arguments import check_counts, check_flags
 from mri_zoo.layers.convnet import convolution
 
 
@@ -85,8 +86,8 @@ class ScaledResNet(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if num_blocks < 1:
-            raise ValueError(f"`num_blocks` must be >= 1, got {num_blocks}.")
+        check_counts(num_outputs=num_outputs, num_filters=num_filters, num_blocks=num_blocks)
+        check_flags(batch_normalization=batch_normalization)
         self.num_outputs, self.num_filters, self.num_blocks = num_outputs, num_filters, num_blocks
         self.batch_normalization, self.scale = batch_normalization, scale
         self.num_inputs = num_outputs if num_inputs is None else num_inputs

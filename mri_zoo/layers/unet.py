@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from mri_zoo.arguments import check_counts
 from mri_zoo.layers.attention import ChannelAttention
 from mri_zoo.layers.convnet import chain, convolution, zero_pad
 
@@ -42,8 +43,9 @@ class UNetBlock(keras.layers.Layer):
         super().__init__(**kwargs)
         if not isinstance(num_filters, list | tuple) or len(num_filters) < 1:
             raise ValueError(f"`num_filters` must name the channels of at least one scale, got {num_filters!r}.")
-        if num_convolutions < 1:
-            raise ValueError(f"`num_convolutions` must be >= 1, got {num_convolutions}.")
+        check_counts(num_outputs=num_outputs, num_convolutions=num_convolutions)
+        for filters in num_filters:
+            check_counts(num_filters=filters)
         self.num_outputs, self.num_filters = num_outputs, tuple(num_filters)
         self.num_convolutions, self.activation = num_convolutions, activation
         self.penultimate_activation, self.attention_reduction = penultimate_activation, attention_reduction

@@ -2,6 +2,7 @@
 
 import keras
 
+from mri_zoo.arguments import check_counts, check_flags
 from mri_zoo.layers.convnet import ComplexNet, ConvNet
 from mri_zoo.models.base import ReconstructionModel
 from mri_zoo.physics.consistency import gradient_step
@@ -33,8 +34,8 @@ class CascadeNet(ReconstructionModel):
 
     def __init__(self, num_cascades=5, num_convolutions=5, num_filters=48, soft_consistency=False, **kwargs):
         super().__init__(**kwargs)
-        if num_cascades < 1:
-            raise ValueError(f"`num_cascades` must be >= 1, got {num_cascades}.")
+        check_counts(num_cascades=num_cascades, num_convolutions=num_convolutions, num_filters=num_filters)
+        check_flags(soft_consistency=soft_consistency)
         self.num_cascades, self.num_convolutions, self.num_filters = num_cascades, num_convolutions, num_filters
         self.soft_consistency = soft_consistency
         self.networks = [self._network() for _ in range(num_cascades)]

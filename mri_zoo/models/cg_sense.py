@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from mri_zoo.arguments import check_counts
 from mri_zoo.models.base import ReconstructionModel
 from mri_zoo.physics.consistency import conjugate_gradient
 
@@ -21,8 +22,7 @@ class CGSENSE(ReconstructionModel):
 
     def __init__(self, num_steps=10, weight=1e-3, **kwargs):
         super().__init__(**kwargs)
-        if num_steps < 1:
-            raise ValueError(f"`num_steps` must be >= 1, got {num_steps}.")
+        check_counts(num_steps=num_steps)
         if not weight >= 0:
             raise ValueError(f"`weight` must be >= 0, got {weight}.")
         self.num_steps, self.weight = num_steps, weight

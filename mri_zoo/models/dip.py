@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from mri_zoo.arguments import check_counts, check_flags
 from mri_zoo.layers.convnet import chain, convolution
 from mri_zoo.models.base import ReconstructionModel
 from mri_zoo.physics.coils import root_sum_of_squares
@@ -54,10 +55,9 @@ class DIP(ReconstructionModel):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        numbers = {"num_coils": num_coils, "base_size": base_size, "num_steps": num_steps}
-        for name, number in numbers.items():
-            if number < 1:
-                raise ValueError(f"`{name}` must be >= 1, got {number}.")
+        check_counts(num_coils=num_coils, latent_size=latent_size, num_hidden=num_hidden, base_size=base_size)
+        check_counts(num_upsamplings=num_upsamplings, num_filters=num_filters, num_steps=num_steps)
+        check_flags(warm=warm)
         if self.physics.dimensions != 2:
             raise ValueError(f"`physics` must have 2 dimensions, got {self.physics.dimensions}.")
         self.num_coils, self.latent_size, self.num_hidden = num_coils, latent_size, num_hidden

@@ -2,6 +2,7 @@
 
 import keras
 
+from mri_zoo.arguments import check_counts
 from mri_zoo.layers.convnet import apply_per_coil
 from mri_zoo.layers.instance_unet import InstanceUNet
 from mri_zoo.layers.nested import copies, serialized
@@ -38,8 +39,7 @@ class DirectKIKINet(ReconstructionModel):
     def __init__(self, num_iterations=2, image_network=None, kspace_network=None, **kwargs):
         super().__init__(**kwargs)
         require_grid(self.physics, "DirectKIKINet")
-        if num_iterations < 1:
-            raise ValueError(f"`num_iterations` must be >= 1, got {num_iterations}.")
+        check_counts(num_iterations=num_iterations)
         self.num_iterations = num_iterations
         self.image_network = self._copy("image_network", image_network)
         self.kspace_network = self._copy("kspace_network", kspace_network)

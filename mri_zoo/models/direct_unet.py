@@ -2,6 +2,7 @@
 
 import keras
 
+from mri_zoo.arguments import check_flags
 from mri_zoo.layers.convnet import ComplexNet
 from mri_zoo.layers.instance_unet import InstanceUNet
 from mri_zoo.layers.normunet import NormUNet
@@ -26,6 +27,7 @@ class DirectUNet(ReconstructionModel):
 
     def __init__(self, num_filters=64, num_pools=4, normalized=False, residual=False, combine_coils=False, **kwargs):
         super().__init__(**kwargs)
+        check_flags(normalized=normalized, residual=residual, combine_coils=combine_coils)
         self.num_filters, self.num_pools = num_filters, num_pools
         self.normalized, self.residual, self.combine_coils = normalized, residual, combine_coils
         unet = (NormUNet if normalized else InstanceUNet)(2, num_filters, num_pools, dtype=self.dtype_policy)

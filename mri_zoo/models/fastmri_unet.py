@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from mri_zoo.arguments import check_size
 from mri_zoo.layers.instance_unet import InstanceUNet, center_groups
 from mri_zoo.models.base import ReconstructionModel, center_crop
 from mri_zoo.physics.coils import root_sum_of_squares
@@ -28,6 +29,8 @@ class FastMRIUNet(ReconstructionModel):
 
     def __init__(self, num_filters=32, num_pools=4, crop=None, **kwargs):
         super().__init__(**kwargs)
+        if crop is not None:
+            check_size(crop=crop)
         self.num_filters, self.num_pools = num_filters, num_pools
         self.crop = None if crop is None else tuple(crop)
         if self.crop is not None:

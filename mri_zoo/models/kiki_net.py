@@ -2,6 +2,7 @@
 
 import keras
 
+from mri_zoo.arguments import check_counts, check_flags
 from mri_zoo.layers.convnet import ComplexNet, ConvNet, apply_per_coil
 from mri_zoo.models.base import ReconstructionModel, require_grid
 from mri_zoo.physics.consistency import blend_measured, replace_measured
@@ -46,8 +47,8 @@ class KIKINet(ReconstructionModel):
     ):
         super().__init__(**kwargs)
         require_grid(self.physics, "KIKINet")
-        if num_cascades < 1:
-            raise ValueError(f"`num_cascades` must be >= 1, got {num_cascades}.")
+        check_counts(num_cascades=num_cascades, num_convolutions=num_convolutions, num_filters=num_filters)
+        check_flags(final_consistency=final_consistency, soft_consistency=soft_consistency)
         if soft_consistency and num_cascades == 1 and not final_consistency:
             raise ValueError("`soft_consistency` with `num_cascades` 1 needs `final_consistency`: there is no other.")
         self.num_cascades, self.num_convolutions, self.num_filters = num_cascades, num_convolutions, num_filters

@@ -2,6 +2,7 @@
 
 import keras
 
+from mri_zoo.arguments import check_counts, check_flags
 from mri_zoo.layers.convnet import apply_per_coil
 from mri_zoo.layers.instance_unet import InstanceUNet
 from mri_zoo.layers.nested import copies, serialized
@@ -53,12 +54,12 @@ class LPDNet(ReconstructionModel):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if num_iterations < 1:
-            raise ValueError(f"`num_iterations` must be >= 1, got {num_iterations}.")
+        check_counts(num_iterations=num_iterations, num_primal=num_primal)
+        check_flags(shared=shared)
         if exchange not in ("one", "all"):
             raise ValueError(f'`exchange` must be "one" or "all", got {exchange!r}.')
-        if num_primal < (2 if exchange == "one" else 1):
-            raise ValueError(f'`num_primal` must be >= 2 with exchange="one" and >= 1 otherwise, got {num_primal}.')
+        if num_primal == 1 and exchange == "one":
+            raise ValueError('`num_primal` must be >= 2 with exchange="one", got 1.')
         if num_dual < (1 if exchange == "one" else 0):
             raise ValueError(f'`num_dual` must be >= 1 with exchange="one" and >= 0 otherwise, got {num_dual}.')
         if num_dual == 0 and kspace_network is not None:

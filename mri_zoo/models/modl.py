@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from mri_zoo.arguments import check_counts, check_flags
 from mri_zoo.layers.nested import copies, serialized
 from mri_zoo.layers.resnet import PreActivationResNet
 from mri_zoo.models.base import ReconstructionModel
@@ -52,10 +53,8 @@ class MoDL(ReconstructionModel):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if num_iterations < 1:
-            raise ValueError(f"`num_iterations` must be >= 1, got {num_iterations}.")
-        if num_steps < 1:
-            raise ValueError(f"`num_steps` must be >= 1, got {num_steps}.")
+        check_counts(num_iterations=num_iterations, num_steps=num_steps)
+        check_flags(shared=shared, learned_scale=learned_scale)
         if order not in ("network_first", "network_last", "network_between"):
             raise ValueError(f'`order` must be "network_first", "network_last" or "network_between", got {order!r}.')
         if start not in ("adjoint", "zeros"):

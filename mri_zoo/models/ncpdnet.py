@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from mri_zoo.arguments import check_flags
 from mri_zoo.models.pdnet import PDNet
 from mri_zoo.physics.complex import scale
 from mri_zoo.physics.noncartesian import NonCartesian
@@ -49,6 +50,7 @@ class NCPDNet(PDNet):
             refiner_filters=refiner_filters,
             **kwargs,
         )
+        check_flags(normalized=normalized)
         self.normalized = normalized
 
     def call(self, batch):

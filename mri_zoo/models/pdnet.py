@@ -2,6 +2,7 @@
 
 import keras
 
+from mri_zoo.arguments import check_counts, check_flags
 from mri_zoo.layers.convnet import ConvNet
 from mri_zoo.models.base import require_grid
 from mri_zoo.models.primal_dual import PrimalDualModel
@@ -48,6 +49,8 @@ class PDNet(PrimalDualModel):
         **kwargs,
     ):
         super().__init__(num_iterations, num_primal, num_dual, refiner_filters, **kwargs)
+        check_counts(num_filters=num_filters)
+        check_flags(primal_only=primal_only)
         if buffers not in ("zeros", "adjoint"):
             raise ValueError(f'`buffers` must be "zeros" or "adjoint", got {buffers!r}.')
         if buffers == "zeros" and num_primal < 2:

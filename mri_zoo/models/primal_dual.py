@@ -2,6 +2,7 @@
 
 from keras import ops
 
+from mri_zoo.arguments import check_counts
 from mri_zoo.layers.convnet import apply_per_coil
 from mri_zoo.layers.sensitivity import SensitivityRefiner, refine_several, refiner_network
 from mri_zoo.models.base import ReconstructionModel
@@ -33,9 +34,7 @@ class PrimalDualModel(ReconstructionModel):
 
     def __init__(self, num_iterations, num_primal, num_dual, refiner_filters, **kwargs):
         super().__init__(**kwargs)
-        for name, number in (("num_iterations", num_iterations), ("num_primal", num_primal), ("num_dual", num_dual)):
-            if number < 1:
-                raise ValueError(f"`{name}` must be >= 1, got {number}.")
+        check_counts(num_iterations=num_iterations, num_primal=num_primal, num_dual=num_dual)
         if not isinstance(refiner_filters, list | tuple | None):
             raise ValueError(f"`refiner_filters` must name the channels of each scale, got {refiner_filters!r}.")
         if refiner_filters is not None and self.physics.dimensions != 2:
@@ -96,4 +95,6 @@ class PrimalDualModel(ReconstructionModel):
 
 def add(buffers, update):
     """Their sum in float32; the networks may run in a lower precision."""
+    if update.shape[-1] != buffers.shape[-1]:
+        raise ValueError(f"A network gives {update.shape[-1]} channels, its buffer has {buffers.shape[-1]}.")
     return buffers + ops.cast(update, "float32")

@@ -2,6 +2,7 @@
 
 import keras
 
+from mri_zoo.arguments import check_counts, check_flags
 from mri_zoo.layers.recurrent import ConvGRU, StateInitializer
 from mri_zoo.models.base import ReconstructionModel
 from mri_zoo.physics.coils import root_sum_of_squares
@@ -27,7 +28,8 @@ class RecurrentVarNet(ReconstructionModel):
         num_layers: recurrent units, one above the other.
         shared: one H for all iterations, with one step size, else one for each.
         initializer_filters: channels of the dilated convolutions that draw the first states from the Fourier transform
-            of A^H y; None for states of zero.
+            of A^H y (DIRECT's ``initializer_initialization="sense"``; its others are not offered); None for states of
+            zero.
         initializer_dilations: their dilations.
         initializer_scales: how many of them the states see.
         physics: the acquisition.
@@ -48,8 +50,8 @@ class RecurrentVarNet(ReconstructionModel):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if num_iterations < 1:
-            raise ValueError(f"`num_iterations` must be >= 1, got {num_iterations}.")
+        check_counts(num_iterations=num_iterations, num_filters=num_filters)
+        check_flags(shared=shared)
         self.num_iterations, self.num_filters, self.num_layers = num_iterations, num_filters, num_layers
         self.shared, self.initializer_scales = shared, initializer_scales
         self.initializer_filters = None if initializer_filters is None else tuple(initializer_filters)

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from mri_zoo.arguments import check_flags, check_size
 from mri_zoo.layers.unet import UNetBlock
 from mri_zoo.models.base import ReconstructionModel, center_crop
 from mri_zoo.physics.complex import from_real
@@ -38,6 +39,9 @@ class UNet(ReconstructionModel):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        if crop is not None:
+            check_size(crop=crop)
+        check_flags(normalized=normalized)
         self.crop, self.penultimate_activation = None if crop is None else tuple(crop), penultimate_activation
         self.normalized = normalized
         if self.crop is not None:

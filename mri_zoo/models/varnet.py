@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from mri_zoo.arguments import check_counts, check_flags
 from mri_zoo.layers.convnet import ComplexNet
 from mri_zoo.layers.instance_unet import InstanceUNet
 from mri_zoo.layers.normunet import NormUNet
@@ -19,7 +20,8 @@ class VarNet(ReconstructionModel):
 
     The sensitivity maps S come from the central lines of k-space: a network corrects the image of each coil, and the
     results are divided by their root-sum-of-squares. Maps of the batch are not used. Of non-Cartesian data, which has
-    no lines, the network corrects the maps of `physics.estimate_maps`. Each cascade then computes, with a
+    no lines, the network corrects the maps of `physics.estimate_maps`. fastMRI's option ``mask_center=False``, maps
+    from all of k-space, is not offered. Each cascade then computes, with a
     learned step size w and a network of its own::
 
         k <- k - w M (k - y) - F S net(S^H F^-1 k)
@@ -59,10 +61,10 @@ class VarNet(ReconstructionModel):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if num_cascades < 1:
-            raise ValueError(f"`num_cascades` must be >= 1, got {num_cascades}.")
-        if num_low_frequencies is not None and num_low_frequencies < 1:
-            raise ValueError(f"`num_low_frequencies` must be >= 1 or None, got {num_low_frequencies}.")
+        check_counts(num_cascades=num_cascades)
+        if num_low_frequencies is not None:
+            check_counts(num_low_frequencies=num_low_frequencies)
+        check_flags(normalized=normalized)
         self.num_cascades, self.num_filters, self.num_pools = num_cascades, num_filters, num_pools
         self.refiner_filters, self.refiner_pools = refiner_filters, refiner_pools
         self.num_low_frequencies, self.normalized = num_low_frequencies, normalized

@@ -1,10 +1,9 @@
 """vSHARP: half-quadratic variable splitting, unrolled by ADMM."""
 
-import numbers
-
 import keras
 from keras import ops
 
+from mri_zoo.arguments import check_counts, check_flags
 from mri_zoo.layers.instance_unet import InstanceUNet
 from mri_zoo.layers.nested import copies, serialized
 from mri_zoo.layers.recurrent import StateInitializer
@@ -71,9 +70,8 @@ class VSHARP(ReconstructionModel):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        for name, value in {"num_iterations": num_iterations, "num_gradient_steps": num_gradient_steps}.items():
-            if not isinstance(value, numbers.Integral) or value < 1:
-                raise ValueError(f"`{name}` must be a whole number >= 1, got {value!r}.")
+        check_counts(num_iterations=num_iterations, num_gradient_steps=num_gradient_steps)
+        check_flags(shared=shared)
         self.num_iterations, self.num_gradient_steps, self.shared = num_iterations, num_gradient_steps, shared
         if denoiser is None:
             denoiser = InstanceUNet(2, 32, dimensions=self.dimensions)

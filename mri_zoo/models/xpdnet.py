@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from mri_zoo.arguments import check_counts, check_flags
 from mri_zoo.layers.mwcnn import MWCNN
 from mri_zoo.layers.nested import copies, serialized
 from mri_zoo.layers.unet import pad_and_crop
@@ -55,8 +56,8 @@ class XPDNet(PrimalDualModel):
         **kwargs,
     ):
         super().__init__(num_iterations, num_primal, num_dual, refiner_filters, **kwargs)
-        if pad_multiple < 1:
-            raise ValueError(f"`pad_multiple` must be >= 1, got {pad_multiple}.")
+        check_counts(pad_multiple=pad_multiple)
+        check_flags(residual=residual)
         self.residual, self.pad_multiple = residual, pad_multiple
         if kspace_network is not None:
             require_grid(self.physics, "XPDNet with `kspace_network`")

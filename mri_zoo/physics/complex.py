@@ -34,7 +34,13 @@ def to_channels(x):
 
 
 def from_channels(x):
-    """Float (..., 2 channels) to complex64 (..., channels), the inverse of `to_channels`."""
+    """Float (..., 2 channels) to complex64 (..., channels), the inverse of `to_channels`.
+
+    Raises:
+        ValueError: if the number of channels is odd.
+    """
+    if x.shape[-1] % 2:
+        raise ValueError(f"Real and imaginary parts are an even number of channels, got {x.shape[-1]}.")
     real, imaginary = ops.split(x, 2, axis=-1)
     return from_parts(real, imaginary)
 

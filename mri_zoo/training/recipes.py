@@ -46,6 +46,7 @@ from pathlib import Path
 
 import keras
 
+from mri_zoo.arguments import check_counts
 from mri_zoo.data.masks import SamplingMask
 from mri_zoo.data.masks_kt import KtMask
 from mri_zoo.data.preparation import ConstantScaling
@@ -121,9 +122,7 @@ def load_recipe(path, overrides=()):
         raise ValueError(
             f'`schedule` must be "constant", "cosine", "thirds" or a function of the epoch, got {recipe["schedule"]!r}.'
         )
-    for key in ("epochs", "batch_size"):
-        if not isinstance(recipe[key], int) or recipe[key] < 1:
-            raise ValueError(f"`{key}` must be a whole number >= 1, got {recipe[key]!r}.")
+    check_counts(epochs=recipe["epochs"], batch_size=recipe["batch_size"])
     if recipe["patience"] is not None and not recipe["patience"] >= 1:
         raise ValueError(f"`patience` must be None or >= 1, got {recipe['patience']!r}.")
     for key in ("model", "sources"):

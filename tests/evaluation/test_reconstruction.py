@@ -87,7 +87,7 @@ def test_varying_sizes_soon_trace_the_model_no_more(rng):
 def test_bad_arguments_are_named(rng):
     preset = SimpleNamespace(model=ZeroFilled(), scaling=ConstantScaling())
     volume = make_volume(rng)
-    with pytest.raises(ValueError, match="`batch_size` must be >= 1, got 0"):
+    with pytest.raises(ValueError, match="`batch_size` must be a whole number >= 1, got 0"):
         reconstruct(preset, volume, make_mask(rng), batch_size=0)
     with pytest.raises(ValueError, match=r"mask of shape \(1, 14\)"):
         reconstruct(preset, volume, make_mask(rng, 14))

@@ -37,7 +37,7 @@ def test_convnet_is_activated_convolutions_and_a_linear_one(rng, num_convolution
 
 
 def test_convnet_refuses_no_hidden_convolution():
-    with pytest.raises(ValueError, match="`num_convolutions` must be >= 1, got 0"):
+    with pytest.raises(ValueError, match="`num_convolutions` must be a whole number >= 1, got 0"):
         ConvNet(2, num_convolutions=0)
 
 

@@ -153,11 +153,11 @@ def test_memory_of_earlier_features():
         (MWCNN, {"num_convolutions": (3, 0, 3)}, r"must be >= 1 .* got \(3, 0, 3\) and 3"),
         (MWCNN, {"num_first_convolutions": -1}, r"`num_first_convolutions` >= 0, got \(3, 3, 3\) and -1"),
         (DIDN, {"num_filters": 6}, "`num_filters` must be a multiple of 4, got 6"),
-        (DIDN, {"num_blocks": 0}, "`num_blocks` must be >= 1, got 0"),
-        (DIDN, {"num_convolutions": 0}, "`num_convolutions` must be >= 1, got 0"),
+        (DIDN, {"num_blocks": 0}, "`num_blocks` must be a whole number >= 1, got 0"),
+        (DIDN, {"num_convolutions": 0}, "`num_convolutions` must be a whole number >= 1, got 0"),
         (FocNet, {"num_scales": 1}, "`num_scales` must be 2, 3 or 4, got 1"),
         (FocNet, {"num_scales": 5}, "`num_scales` must be 2, 3 or 4, got 5"),
-        (ConvNet, {"num_convolutions": 0}, "`num_convolutions` must be >= 1, got 0"),
+        (ConvNet, {"num_convolutions": 0}, "`num_convolutions` must be a whole number >= 1, got 0"),
     ],
 )
 def test_bad_arguments_are_refused(layer_class, arguments, message):

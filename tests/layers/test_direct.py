@@ -4,12 +4,12 @@ import tensorflow as tf
 from helpers import relative_error
 from keras import ops
 
-from mri_zoo.layers.direct import DilatedMWCNN, PReLUConvNet, TiedDIDN
+from mri_zoo.layers.direct import DilatedMWCNN, DirectConvNet, TiedDIDN
 from mri_zoo.presets.importers.checkpoint import Checkpoint
 from mri_zoo.presets.importers.direct_networks import network_weights, recognise
 
 NETWORKS = {
-    "conv": PReLUConvNet(3, 4, 3, batch_normalization=True),
+    "conv": DirectConvNet(3, 4, 3, batch_normalization=True),
     "mwcnn": DilatedMWCNN(3, 4, 3),
     "mwcnn_extended": DilatedMWCNN(3, 4, 2, use_bias=False, num_inputs=5, last_kernel_size=3),
     "didn": TiedDIDN(3, 4, 2, 3),
@@ -46,16 +46,42 @@ def test_wavelet_network_ends_in_a_relu(rng):
 @pytest.mark.parametrize(
     "network, arguments, message",
     [
-        (PReLUConvNet, {"num_convolutions": 0}, "`num_convolutions` must be >= 1, got 0"),
-        (DilatedMWCNN, {"num_scales": 0}, "`num_scales` must be >= 1, got 0"),
+        (DirectConvNet, {"num_convolutions": 0}, "`num_convolutions` must be a whole number >= 1, got 0"),
+        (DilatedMWCNN, {"num_scales": 0}, "`num_scales` must be a whole number >= 1, got 0"),
         (DilatedMWCNN, {"num_inputs": 3}, "`num_inputs` must be 2 without a last convolution, got 3"),
-        (TiedDIDN, {"num_blocks": 0}, "`num_blocks` must be >= 1, got 0"),
-        (TiedDIDN, {"num_convolutions": 0}, "`num_convolutions` must be >= 1, got 0"),
+        (TiedDIDN, {"num_blocks": 0}, "`num_blocks` must be a whole number >= 1, got 0"),
+        (TiedDIDN, {"num_convolutions": 0}, "`num_convolutions` must be a whole number >= 1, got 0"),
     ],
 )
 def test_bad_arguments_are_refused(network, arguments, message):
     with pytest.raises(ValueError, match=message):
         network(2, **arguments)
+
+
+@pytest.mark.parametrize("batch_normalization", [False, True])
+def test_convolutions_without_slopes_have_a_relu(rng, tmp_path, batch_normalization):
+    """DIRECT's default: it equals a PReLU whose slope is 0."""
+    safetensors = pytest.importorskip("safetensors.numpy")
+    stride = 3 if batch_normalization else 2
+    shapes = {f"conv.{stride * i}": shape for i, shape in enumerate([(4, 2), (4, 4), (2, 4)])}
+    arrays = {f"{name}.weight": rng.standard_normal((*shape, 3, 3), dtype="float32") for name, shape in shapes.items()}
+    arrays |= {f"{name}.bias": rng.standard_normal(shape[0], dtype="float32") for name, shape in shapes.items()}
+    if batch_normalization:
+        for i, filters in enumerate((4, 4, 2)):
+            for name in ("weight", "bias", "running_mean", "running_var"):
+                arrays[f"conv.{3 * i + 1}.{name}"] = rng.uniform(0.5, 2, filters).astype("float32")
+    slopes = {f"conv.{stride * i + stride - 1}.weight": np.zeros(1, "float32") for i in range(2)}
+    x, images = rng.standard_normal((1, 9, 7, 2), dtype="float32"), []
+    for content, activation in ((arrays, "relu"), (arrays | slopes, "prelu")):
+        safetensors.save_file(content, tmp_path / "checkpoint.safetensors")
+        checkpoint = Checkpoint(tmp_path / "checkpoint.safetensors")
+        network = recognise(checkpoint, "")
+        assert network.activation == activation
+        network(x)
+        for variable, _, array in network_weights(network, checkpoint, ""):
+            variable.assign(array)
+        images.append(network(x))
+    np.testing.assert_allclose(*images, atol=1e-4)
 
 
 def test_normalised_unet_keeps_the_order_of_channels_that_its_statistics_have(reference):

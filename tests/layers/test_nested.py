@@ -63,6 +63,8 @@ def test_objects_and_plain_values_stay_as_they_are():
         ("unet", "`image_network` must be a Keras layer, got 'unet'"),
         (None, "`image_network` must be a Keras layer, got None"),
         (ConvNet(3), "`image_network` must have 2 outputs, got 3"),
+        (keras.layers.Conv2D(3, 3), "`image_network` must have 2 outputs, got 3"),
+        (keras.Sequential([keras.layers.Conv2D(2, 3), ConvNet(4)]), "`image_network` must have 2 outputs, got 4"),
     ],
 )
 def test_other_networks_are_refused(network, message):

@@ -108,7 +108,7 @@ def test_activations(rng):
     assert {c.activation.__name__ for scale in default.down + default.up for c in scale} == {"relu"}
 
 
-@pytest.mark.parametrize("reduction, message", [(0, "must be >= 1, got 0"), (5, "number of channels, 4, got 5")])
+@pytest.mark.parametrize("reduction, message", [(0, "whole number >= 1, got 0"), (5, "number of channels, 4, got 5")])
 def test_bad_reductions_are_refused(reduction, message):
     with pytest.raises(ValueError, match=f"`reduction` .*{message}"):
         UNetBlock(1, (4, 6), attention_reduction=reduction)(np.zeros((1, 8, 6, 1), "float32"))
@@ -119,7 +119,7 @@ def test_bad_reductions_are_refused(reduction, message):
     [
         ({"num_filters": ()}, r"`num_filters` must name the channels of at least one scale, got \(\)"),
         ({"num_filters": 8}, "`num_filters` must name the channels of at least one scale, got 8"),
-        ({"num_convolutions": 0}, "`num_convolutions` must be >= 1, got 0"),
+        ({"num_convolutions": 0}, "`num_convolutions` must be a whole number >= 1, got 0"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):

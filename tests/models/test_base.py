@@ -21,9 +21,9 @@ TRAINED = list({model: name for name, (model, _) in reversed(LEARNED.items())}.v
 MODELS_AND_SLOW_VARIANTS = [
     pytest.param(name, marks=[pytest.mark.slow] * (name in LEARNED and name not in TRAINED)) for name in MODELS
 ]
-# Every class trains, most of them in the slow suite.
-TRAINED_MOSTLY_SLOW = [
-    pytest.param(name, marks=[pytest.mark.slow] * (name not in ("unet", "pdnet", "varnet"))) for name in TRAINED
+# Every model trains, most of them in the slow suite.
+LEARNED_MOSTLY_SLOW = [
+    pytest.param(name, marks=[pytest.mark.slow] * (name not in ("unet", "pdnet", "varnet"))) for name in LEARNED
 ]
 BASE_CLASS = ["unet", "pdnet", "zero_filled"]  # where the base class alone is tested
 
@@ -70,7 +70,7 @@ def test_predict_returns_the_complex_image(rng, name):
     assert deviation(name, model({key: value[1:] for key, value in batch.items()})[0], image[1]) < 1e-5
 
 
-@pytest.mark.parametrize("name", TRAINED_MOSTLY_SLOW)
+@pytest.mark.parametrize("name", LEARNED_MOSTLY_SLOW)
 def test_sizes_and_coil_counts_vary_without_retracing(rng, name):
     model = create(name)
     model.build()
@@ -98,7 +98,7 @@ class NotCentred(Cartesian):
         return self.coil_adjoint(self.coil_forward(coil_images, batch), batch)
 
 
-@pytest.mark.parametrize("name", TRAINED_MOSTLY_SLOW)
+@pytest.mark.parametrize("name", LEARNED_MOSTLY_SLOW)
 def test_alternating_signs_equal_transforms_that_are_not_centred(rng, name):
     row, column = np.ogrid[:14, :12]  # for which the two signs differ
     signs = (1 - 2 * ((row + column) % 2)).astype("complex64")
@@ -154,7 +154,7 @@ def demo_slices(name, coils):
 
 
 @pytest.mark.parametrize("coils", [1, 4])
-@pytest.mark.parametrize("name", TRAINED_MOSTLY_SLOW)
+@pytest.mark.parametrize("name", LEARNED_MOSTLY_SLOW)
 def test_fit_lowers_the_loss_and_saves_all_that_training_needs(name, coils, tmp_path):
     model = create(name)
     batch, target = demo_slices(name, coils)
@@ -207,7 +207,7 @@ def test_weights_of_another_number_of_cascades_are_an_error(tmp_path, in_file, i
         np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("name", TRAINED_MOSTLY_SLOW)
+@pytest.mark.parametrize("name", LEARNED_MOSTLY_SLOW)
 def test_mixed_precision_keeps_complex_numbers_whole(rng, name, policy, tmp_path):
     batch, image = acquire_for(name, rng, coils=2, maps=True)
     exact = create(name)

@@ -84,9 +84,9 @@ def test_measured_samples_are_kept(rng):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"num_cascades": 0}, "`num_cascades` must be >= 1, got 0"),
-        ({"num_convolutions": 0}, "`num_convolutions` must be >= 1, got 0"),
-        ({"num_filters": 0}, "strictly positive"),
+        ({"num_cascades": 0}, "`num_cascades` must be a whole number >= 1, got 0"),
+        ({"num_convolutions": 0}, "`num_convolutions` must be a whole number >= 1, got 0"),
+        ({"num_filters": 0}, "`num_filters` must be a whole number >= 1, got 0"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):

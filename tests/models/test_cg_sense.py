@@ -24,7 +24,9 @@ def test_takes_every_physics():
     assert CGSENSE(physics=NonCartesian(dimensions=3)).get_config()["num_steps"] == 10
 
 
-@pytest.mark.parametrize("arguments, message", [((0,), "`num_steps` must be >= 1"), ((1, -1), "`weight` must be >= 0")])
+@pytest.mark.parametrize(
+    "arguments, message", [((0,), "`num_steps` must be a whole"), ((1, -1), "`weight` must be >= 0")]
+)
 def test_bad_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         CGSENSE(*arguments)

@@ -150,9 +150,9 @@ def test_scans_that_do_not_fit_are_refused(rng):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"num_coils": 0}, "`num_coils` must be >= 1, got 0"),
-        ({"base_size": 0}, "`base_size` must be >= 1, got 0"),
-        ({"num_steps": 0}, "`num_steps` must be >= 1, got 0"),
+        ({"num_coils": 0}, "`num_coils` must be a whole number >= 1, got 0"),
+        ({"base_size": 0}, "`base_size` must be a whole number >= 1, got 0"),
+        ({"num_steps": 0}, "`num_steps` must be a whole number >= 1, got 0"),
         ({"physics": Cartesian(dimensions=3)}, "`physics` must have 2 dimensions, got 3"),
     ],
 )

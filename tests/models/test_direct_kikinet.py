@@ -2,7 +2,7 @@ import pytest
 from helpers import acquire, direct_batches, relative_error
 
 from mri_zoo import import_checkpoint
-from mri_zoo.layers.direct import PReLUConvNet
+from mri_zoo.layers.direct import DirectConvNet
 from mri_zoo.models import DirectKIKINet
 
 
@@ -25,7 +25,7 @@ def test_equals_the_recorded_network(reference):
 
 def test_networks_that_keep_their_input_leave_the_adjoint_image(rng, monkeypatch):
     """With one coil, A^H A A^H y = A^H y."""
-    model = DirectKIKINet(3, PReLUConvNet(2, 4, 1), PReLUConvNet(2, 4, 1))
+    model = DirectKIKINet(3, DirectConvNet(2, 4, 1), DirectConvNet(2, 4, 1))
     batch, _ = acquire(rng)
     model.build()
     for network in (model.image_network, model.kspace_network):
@@ -36,7 +36,7 @@ def test_networks_that_keep_their_input_leave_the_adjoint_image(rng, monkeypatch
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"num_iterations": 0}, "`num_iterations` must be >= 1, got 0"),
+        ({"num_iterations": 0}, "`num_iterations` must be a whole number >= 1, got 0"),
         ({"image_network": "unet"}, "`image_network` must be a Keras layer, got 'unet'"),
     ],
 )

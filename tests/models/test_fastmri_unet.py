@@ -79,3 +79,6 @@ def test_bad_arguments_are_refused():
         FastMRIUNet(0)
     with pytest.raises(ValueError, match="`num_pools` must be a whole number >= 1, got 0"):
         FastMRIUNet(num_pools=0)
+    for crop in (320, (320,), (1, 2, 3), (0, 5), (4, 2.5)):
+        with pytest.raises(ValueError, match=r"`crop` must be two whole numbers >= 1, got \(?\d"):
+            FastMRIUNet(crop=crop)

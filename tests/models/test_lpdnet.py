@@ -4,7 +4,7 @@ from helpers import acquire, direct_batches, relative_error
 
 from mri_zoo import import_checkpoint
 from mri_zoo.layers.convnet import ConvNet
-from mri_zoo.layers.direct import DilatedMWCNN, PReLUConvNet
+from mri_zoo.layers.direct import DilatedMWCNN, DirectConvNet
 from mri_zoo.layers.instance_unet import InstanceUNet
 from mri_zoo.layers.normunet import NormUNet
 from mri_zoo.models import LPDNet
@@ -53,14 +53,14 @@ def test_iterations_must_share_their_arrays(reference, tmp_path):
     arrays["primal_net.1.primal_block.up_conv.1.1.bias"] += 1
     safetensors.save_file(arrays, tmp_path / "changed.safetensors")
     with pytest.raises(
-        ValueError, match="arrays `primal_net.0.*bias` and `primal_net.1.*bias` differ; expected one sh"
+        ValueError, match="array `primal_net.1.*bias` differs from `primal_net.0.*bias`; expected one sh"
     ):
         import_checkpoint(tmp_path / "changed.safetensors", "direct", "LPDNet")
 
 
 def test_without_a_kspace_network_residuals_add_up(rng, monkeypatch):
     """What A^H brings back is A^H (y - A x - A x - ...) if the image stays as it is."""
-    seen, model = [], LPDNet(3, 1, 0, PReLUConvNet(2, 4, 2), exchange="all")
+    seen, model = [], LPDNet(3, 1, 0, DirectConvNet(2, 4, 2), exchange="all")
     batch, _ = acquire(rng)
     model.build()
     monkeypatch.setattr(model.primal_nets[0], "call", lambda x: seen.append(np.asarray(x)) or x[..., :2])
@@ -73,8 +73,8 @@ def test_without_a_kspace_network_residuals_add_up(rng, monkeypatch):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"num_iterations": 0}, "`num_iterations` must be >= 1, got 0"),
-        ({"num_primal": 1}, '`num_primal` must be >= 2 with exchange="one" and >= 1 otherwise, got 1'),
+        ({"num_iterations": 0}, "`num_iterations` must be a whole number >= 1, got 0"),
+        ({"num_primal": 1}, '`num_primal` must be >= 2 with exchange="one", got 1'),
         ({"num_dual": 0}, '`num_dual` must be >= 1 with exchange="one" and >= 0 otherwise, got 0'),
         (
             {"num_dual": 0, "exchange": "all", "kspace_network": ConvNet(2)},

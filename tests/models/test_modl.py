@@ -76,8 +76,8 @@ def test_one_network_or_many():
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"num_iterations": 0}, "`num_iterations` must be >= 1, got 0"),
-        ({"num_steps": 0}, "`num_steps` must be >= 1, got 0"),
+        ({"num_iterations": 0}, "`num_iterations` must be a whole number >= 1, got 0"),
+        ({"num_steps": 0}, "`num_steps` must be a whole number >= 1, got 0"),
         ({"order": "last"}, "`order` must be \"network_first\", .*, got 'last'"),
         ({"start": "sense"}, '`start` must be "adjoint" or "zeros", got \'sense\''),
     ],

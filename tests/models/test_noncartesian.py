@@ -9,7 +9,7 @@ from keras import ops
 from keras.src.trainers.trainer import model_supports_jit
 
 from mri_zoo.layers.convnet import ComplexNet, ConvNet
-from mri_zoo.layers.direct import PReLUConvNet
+from mri_zoo.layers.direct import DirectConvNet
 from mri_zoo.layers.instance_unet import InstanceUNet
 from mri_zoo.layers.resnet import PreActivationResNet
 from mri_zoo.layers.sensitivity import SensitivityRefiner
@@ -39,7 +39,7 @@ from mri_zoo.physics.gridded import Gridded
 from mri_zoo.physics.noncartesian import NonCartesian
 
 XPDNET = {"image_network": ConvNet(4, 4, 1), "num_iterations": 2, "num_primal": 2, "pad_multiple": 1}
-LPDNET = {"num_primal": 2, "num_dual": 0, "image_network": PReLUConvNet(4, 4, 2)}
+LPDNET = {"num_primal": 2, "num_dual": 0, "image_network": DirectConvNet(4, 4, 2)}
 INITIALIZER = {"initializer_filters": (4,), "initializer_dilations": (2,), "initializer_scales": 1}
 VARNET = {"num_cascades": 2, "num_filters": 3, "num_pools": 1}
 REFINER = SensitivityRefiner(ComplexNet(InstanceUNet(2, 3, 1), residual=False))
@@ -56,7 +56,7 @@ MODELS = {
     "recurrent_varnet": lambda **options: RecurrentVarNet(2, 4, 1, **INITIALIZER, **options),
     "refined_maps": lambda physics: RefinedMaps(PDNet(2, 2, 1, 4, True, physics=physics), REFINER),
     "unet": lambda **options: UNet((4, 6), 1, **options),
-    "vsharp": lambda **options: VSHARP(PReLUConvNet(2, 4, 2), 2, 2, **INITIALIZER, **options),
+    "vsharp": lambda **options: VSHARP(DirectConvNet(2, 4, 2), 2, 2, **INITIALIZER, **options),
     "varnet": lambda **options: VarNet(**VARNET, refiner_filters=2, refiner_pools=1, **options),
     "varnet_given_maps": lambda **options: VarNet(**VARNET, refiner_filters=None, **options),
     "xpdnet": lambda **options: XPDNet(refiner_filters=None, **XPDNET, **options),

@@ -58,11 +58,11 @@ def test_without_dual_networks_fully_sampled_coils_equal_their_combination(rng):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"num_iterations": 0}, "`num_iterations` must be >= 1, got 0"),
+        ({"num_iterations": 0}, "`num_iterations` must be a whole number >= 1, got 0"),
         ({"num_primal": 1}, '`num_primal` must be >= 2 with buffers="zeros", got 1'),
-        ({"num_primal": 0, "buffers": "adjoint"}, "`num_primal` must be >= 1, got 0"),
-        ({"num_dual": 0}, "`num_dual` must be >= 1, got 0"),
-        ({"num_filters": 0}, "strictly positive"),
+        ({"num_primal": 0, "buffers": "adjoint"}, "`num_primal` must be a whole number >= 1, got 0"),
+        ({"num_dual": 0}, "`num_dual` must be a whole number >= 1, got 0"),
+        ({"num_filters": 0}, "`num_filters` must be a whole number >= 1, got 0"),
         ({"buffers": "ones"}, '`buffers` must be "zeros" or "adjoint", got \'ones\''),
     ],
 )

@@ -50,8 +50,8 @@ def test_networks_that_add_nothing_leave_the_measured_coil_images(rng, initializ
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"num_iterations": 0}, "`num_iterations` must be >= 1, got 0"),
-        ({"num_layers": 0}, "`num_layers` must be >= 1, got 0"),
+        ({"num_iterations": 0}, "`num_iterations` must be a whole number >= 1, got 0"),
+        ({"num_layers": 0}, "`num_layers` must be a whole number >= 1, got 0"),
         ({"initializer_dilations": (1, 2)}, "`dilations` must be as many as `num_filters`"),
         ({"initializer_scales": 5}, "`num_scales` must be a whole number from 1 to 4, got 5"),
     ],

@@ -62,7 +62,7 @@ def test_crop_larger_than_the_image_is_an_error(rng):
     "arguments, message",
     [
         ({"num_filters": ()}, "`num_filters` must name the channels of at least one scale"),
-        ({"num_filters": (4, 0)}, "strictly positive"),
+        ({"num_filters": (4, 0)}, "`num_filters` must be a whole number >= 1, got 0"),
         ({"penultimate_activation": "rleu"}, "rleu"),
     ],
 )

@@ -89,8 +89,8 @@ def test_the_image_has_the_scale_of_its_kspace(rng, model, coils):
 
 def test_bad_arguments_are_refused():
     for arguments, message in [
-        ({"num_cascades": 0}, "`num_cascades` must be >= 1, got 0"),
-        ({"num_low_frequencies": 0}, "`num_low_frequencies` must be >= 1 or None, got 0"),
+        ({"num_cascades": 0}, "`num_cascades` must be a whole number >= 1, got 0"),
+        ({"num_low_frequencies": 0}, "`num_low_frequencies` must be a whole number >= 1, got 0"),
         ({"num_pools": 0}, "`num_pools` must be a whole number >= 1, got 0"),
         ({"refiner_filters": 0}, "`num_filters` must be a whole number >= 1, got 0"),
     ]:

@@ -183,15 +183,24 @@ def test_any_network_corrects_images_of_any_size(rng, network):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"num_iterations": 0}, "`num_iterations` must be >= 1, got 0"),
-        ({"num_primal": 0}, "`num_primal` must be >= 1, got 0"),
-        ({"pad_multiple": 0}, "`pad_multiple` must be >= 1, got 0"),
+        ({"num_iterations": 0}, "`num_iterations` must be a whole number >= 1, got 0"),
+        ({"num_primal": 0}, "`num_primal` must be a whole number >= 1, got 0"),
+        ({"pad_multiple": 0}, "`pad_multiple` must be a whole number >= 1, got 0"),
         ({"refiner_filters": 8}, "`refiner_filters` must name the channels of each scale, got 8"),
         ({"image_network": "MWCNN"}, "`image_network` must be a Keras layer, got 'MWCNN'"),
         ({"image_network": MWCNN(6)}, "`image_network` must have 10 outputs, got 6"),
         ({"kspace_network": ConvNet(4)}, "`kspace_network` must have 2 outputs, got 4"),
+        ({"residual": "false"}, "`residual` must be True or False, got 'false'"),
+        ({"pad_multiple": 1.5}, "`pad_multiple` must be a whole number >= 1, got 1.5"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         XPDNet(**arguments)
+
+
+def test_a_network_of_other_channels_is_told():
+    """One that does not tell before it is built."""
+    network = keras.Sequential([keras.layers.Conv2D(6, 3, padding="same"), keras.layers.Activation("tanh")])
+    with pytest.raises(ValueError, match="A network gives 6 channels, its buffer has 4"):
+        XPDNet(network, num_primal=2).build()

@@ -49,3 +49,5 @@ def test_channels_are_all_real_then_all_imaginary_parts(rng):
     assert channels.dtype == np.float32
     np.testing.assert_array_equal(channels, np.concatenate([x.real, x.imag], axis=-1))
     np.testing.assert_array_equal(from_channels(channels), x)
+    with pytest.raises(ValueError, match="an even number of channels, got 3"):
+        from_channels(channels[..., :3])

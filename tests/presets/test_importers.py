@@ -149,14 +149,38 @@ def test_keras_is_expected_of_the_predecessor(reference):
             import_checkpoint(path, BENCHMARK, architecture)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_values_that_are_not_finite_are_refused(pdnet_file, value):
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda array: array * np.nan, "holds NaN or values that are not finite in float32"),
+        (lambda array: array * np.inf, "holds NaN or values that are not finite in float32"),
+        (lambda array: array.astype("float64") * 1e60, "holds NaN or values that are not finite in float32"),
+        (lambda array: array + 1j, "is of complex64; expected real floating-point numbers"),
+        (lambda array: array.astype("int8"), "is of int8; expected real floating-point numbers"),
+        (lambda array: np.full(array.shape, b"text"), r"is of \|S4; expected real floating-point numbers"),
+    ],
+)
+def test_what_are_no_weights_is_refused(pdnet_file, change, message):
     with h5py.File(pdnet_file, "r+") as file:
         layer = file["image_net_0"]
         name = layer.attrs["weight_names"][0]
-        layer[name][0, 0, 0, 0] = value
-    with pytest.raises(DataError, match="array `image_net_0/.*` holds NaN or infinite values"):
+        array = change(layer[name][()])
+        del layer[name]
+        layer[name] = array
+    with pytest.raises(DataError, match=f"array `image_net_0/.*` {message}"):
         import_checkpoint(pdnet_file, BENCHMARK, "PDNet")
+
+
+def test_a_flag_that_is_text_is_refused(pdnet_file):
+    with pytest.raises(DataError, match="with `primal_only` .*`primal_only` must be True or False, got 'false'"):
+        import_checkpoint(pdnet_file, BENCHMARK, "PDNet", {"primal_only": "false"})
+
+
+def test_a_preset_has_no_precision_in_its_config(pdnet_file, tmp_path):
+    with pytest.raises(ValueError, match="`dtype`: a preset runs in the precision of the session"):
+        import_preset(pdnet_file, BENCHMARK, "PDNet", tmp_path / "preset", {"dtype": "mixed_bfloat16"})
+    assert not (tmp_path / "preset").exists()
+    assert import_checkpoint(pdnet_file, BENCHMARK, "PDNet", {"dtype": "mixed_bfloat16"}).compute_dtype == "bfloat16"
 
 
 def test_what_the_arrays_do_not_tell_is_asked_for(reference):
@@ -169,10 +193,14 @@ def test_unreadable_files_are_refused(tmp_path):
     (tmp_path / "text.pt").write_text("not a checkpoint")
     (tmp_path / "text.safetensors").write_text("not a checkpoint")
     (tmp_path / "empty.pt").touch()
+    (tmp_path / "empty.h5").touch()
+    (tmp_path / "folder").mkdir()
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["kspace"] = np.zeros(3)
     for name, message in [
         ("absent.h5", "no such file"),
+        ("empty.h5", "is truncated or damaged; expected HDF5"),
+        ("folder", "is a folder; expected a checkpoint"),
         ("text.pt", "is damaged, or no checkpoint; expected PyTorch's file of tensors"),
         ("empty.pt", "is damaged, or no checkpoint"),
         ("text.safetensors", "not a readable `.safetensors` file"),
@@ -196,6 +224,51 @@ def test_code_in_a_pickle_is_not_run(tmp_path, zipped):
         Checkpoint(path)
     assert "`model_state_dict`" in str(caught.value)
     assert "\x1b" not in str(caught.value) and "weights_only" not in str(caught.value)
+
+
+def test_tensors_that_numpy_has_not_are_refused(tmp_path):
+    torch, safetensors = pytest.importorskip("torch"), pytest.importorskip("safetensors.torch")
+    eight_bits, path = torch.ones(4).to(torch.float8_e4m3fn), tmp_path / "strange.pt"
+    for tensor in (
+        torch.ones(2, 2).to_sparse(),
+        torch.quantize_per_tensor(torch.ones(4), 0.1, 0, torch.qint8),
+        eight_bits,
+    ):
+        torch.save({"weight": tensor}, path)
+        with pytest.raises(DataError, match="strange.pt: holds sparse, quantised or other tensors that are not read"):
+            Checkpoint(path)
+    safetensors.save_file({"weight": eight_bits}, tmp_path / "strange.safetensors")
+    with pytest.raises(DataError, match="strange.safetensors: is not a readable `.safetensors` file"):
+        Checkpoint(tmp_path / "strange.safetensors")
+
+
+def test_errors_call_arrays_as_the_file_does(reference, tmp_path):
+    torch, safetensors = pytest.importorskip("torch"), pytest.importorskip("safetensors.torch")
+    tensors = safetensors.load_file(reference / "pytorch" / "fastmri_varnet" / "checkpoint.safetensors")
+    content = {"state_dict": {f"varnet.{name}": tensor for name, tensor in tensors.items()}}
+    content["state_dict"]["varnet.cascades.1.dc_weight"] = torch.ones(2)
+    torch.save(content, tmp_path / "wrong.ckpt")
+    with pytest.raises(
+        DataError, match=r"array `state_dict.varnet.cascades.1.dc_weight` has the shape \(2,\); expected one number"
+    ):
+        import_checkpoint(tmp_path / "wrong.ckpt", "fastmri", "VarNet")
+    for config in ({"refiner_filters": None}, {"normalized": False}):
+        with pytest.raises(DataError, match="expected `normalized` True and `refiner_filters` not None"):
+            import_checkpoint(
+                reference / "pytorch" / "fastmri_varnet" / "checkpoint.safetensors", "fastmri", "VarNet", config
+            )
+
+
+def test_the_optimizer_beside_the_weights_is_left_out(reference, tmp_path):
+    torch, safetensors = pytest.importorskip("torch"), pytest.importorskip("safetensors.torch")
+    path = reference / "pytorch" / "deepjsense_modl" / "checkpoint.safetensors"
+    state = {"state": {0: {"exp_avg": torch.ones(2)}}}
+    content = {"model_state_dict": safetensors.load_file(path), "optimizer_state_dict": state}
+    torch.save(content, tmp_path / "training.pt")
+    config = {"num_iterations": 2, "num_steps": 2}
+    plain, found = (import_checkpoint(p, "deep-jsense", "MoDL", config) for p in (path, tmp_path / "training.pt"))
+    for ours, theirs in zip(found.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_tensors_of_nested_dicts_get_dotted_names(tmp_path):

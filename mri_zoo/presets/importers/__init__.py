@@ -84,7 +84,7 @@ def infer_config(checkpoint, source, architecture):
     """
     foreign = find_architecture(source, architecture)
     with _misfits(checkpoint.path, f"{architecture} of {source}"):
-        checkpoint.arrays = foreign.select(checkpoint.arrays)
+        checkpoint.select(foreign.select)
         return foreign.infer(checkpoint)
 
 
@@ -119,9 +119,12 @@ def import_preset(path, source, architecture, folder, config=None, sampling=None
         The model.
 
     Raises:
-        ValueError: as `import_checkpoint`, and if the sampling is a trajectory that the network cannot take.
+        ValueError: as `import_checkpoint`, if the sampling is a trajectory that the network cannot take, and if
+            `config` has a precision, which a preset has not.
     """
     config = _read_config(config)
+    if "dtype" in config:
+        raise ValueError("`dtype`: a preset runs in the precision of the session; set it with Keras.")
     model = import_checkpoint(path, source, architecture, config)
     if isinstance(sampling, SamplingTrajectory):
         if "physics" not in config and not model.physics.along_trajectory and sampling.dimensions == 2:

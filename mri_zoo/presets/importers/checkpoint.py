@@ -55,20 +55,47 @@ class Checkpoint:
     def __init__(self, path):
         self.path, self.layers = Path(path), {}
         if not self.path.is_file():
-            raise DataError(f"{path}: no such file; expected a checkpoint.")
+            found = "is a folder" if self.path.is_dir() else "no such file"
+            raise DataError(f"{path}: {found}; expected a checkpoint.")
         if h5py.is_hdf5(self.path):
             self.arrays = self._read_keras()
+        elif self.path.suffix in (".h5", ".hdf5"):
+            raise DataError(f"{path}: is truncated or damaged; expected HDF5.")
         elif self.path.suffix == ".safetensors":
             self.arrays = _read_safetensors(self.path)
         else:
             self.arrays = _read_torch(self.path)
         if not self.arrays:
             raise DataError(f"{path}: holds no arrays; expected the weights of a network.")
+        self._names = {}
 
     def __getitem__(self, name):
         if name not in self.arrays:
-            raise DataError(f"{self.path}: has no array `{name}`; it holds {some(self.arrays)}.")
+            raise DataError(f"{self.path}: has no array `{name}`; it holds {some(map(self.stored_name, self.arrays))}.")
         return self.arrays[name]
+
+    def select(self, select):
+        """Keep the arrays that `select` gives, see `Architecture`."""
+        stored = {id(array): name for name, array in self.arrays.items()}
+        self.arrays = select(self.arrays)
+        self._names = {name: stored[id(array)] for name, array in self.arrays.items()}
+
+    def stored_name(self, name):
+        """What the file calls an array, for errors."""
+        return self._names.get(name, name)
+
+    def scalar(self, name):
+        """An array that holds one number, as an array without axes.
+
+        Raises:
+            DataError: if there is no such array, or it holds more.
+        """
+        array = self[name]
+        if array.size != 1:
+            raise DataError(
+                f"{self.path}: array `{self.stored_name(name)}` has the shape {array.shape}; expected one number."
+            )
+        return array.reshape(())
 
     def in_order(self, *layers):
         """(name, array) of the arrays of these layers, of all by default, in the order of the file.
@@ -127,27 +154,32 @@ def assign(model, checkpoint, weights):
         weights: (variable, name, array) triples.
 
     Raises:
-        DataError: if a shape differs, a value is not finite, an array is left over, or a variable got none, or two that
-            are not equal. The model is then unchanged.
+        DataError: if an array is not of real floating-point numbers, a shape differs, a value is not finite, an array
+            is left over, or a variable got none, or two that are not equal. The model is then unchanged.
     """
     weights, first = list(weights), {}
     variables = {id(variable): variable for variable in model.variables}
     for variable, name, array in weights:
         variables[id(variable)]  # an error here: Keras does not know that the model has it
+        shown = f"{checkpoint.path}: array `{checkpoint.stored_name(name)}`"
+        if array.dtype.kind != "f":
+            raise DataError(f"{shown} is of {array.dtype}; expected real floating-point numbers.")
+        with np.errstate(over="ignore"):
+            array = array.astype("float32", copy=False)
         if not np.isfinite(array).all():
-            raise DataError(f"{checkpoint.path}: array `{name}` holds NaN or infinite values.")
+            raise DataError(f"{shown} holds NaN or values that are not finite in float32.")
         other, value = first.setdefault(id(variable), (name, array))
         if other != name and not np.array_equal(value, array):
-            raise DataError(f"{checkpoint.path}: arrays `{other}` and `{name}` differ; expected one shared weight.")
+            raise DataError(f"{shown} differs from `{checkpoint.stored_name(other)}`; expected one shared weight.")
         if tuple(variable.shape) != array.shape:
             stored = checkpoint.arrays[name].shape
             own = "" if stored == array.shape else f"of shape {stored} "
             raise DataError(
-                f"{checkpoint.path}: array `{name}` {own}gives a weight of "
+                f"{shown} {own}gives a weight of "
                 f"shape {array.shape}; expected {tuple(variable.shape)} for {_places(model, [variable])}."
             )
     used = {name for _, name, _ in weights}
-    left = [name for name in checkpoint.arrays if name not in used]
+    left = [checkpoint.stored_name(name) for name in checkpoint.arrays if name not in used]
     if left:
         raise DataError(
             f"{checkpoint.path}: holds arrays for which this {type(model).__name__} has no place: {some(left)}."
@@ -155,7 +187,8 @@ def assign(model, checkpoint, weights):
     without = [variable for i, variable in variables.items() if i not in first]
     if without:
         raise DataError(f"{checkpoint.path}: has no array for {_places(model, without)}.")
-    for variable, _, array in weights:
+    for variable in model.variables:
+        _, array = first[id(variable)]
         variable.assign(array)
 
 
@@ -209,7 +242,7 @@ def _read_safetensors(path):
         raise ImportError("`.safetensors` files need `pip install mri_zoo[torch]`.") from error
     try:
         arrays = safetensors.numpy.load_file(path)
-    except (safetensors.SafetensorError, KeyError) as error:
+    except (safetensors.SafetensorError, AttributeError, KeyError) as error:  # also of types that NumPy has not
         raise DataError(f"{path}: is not a readable `.safetensors` file ({error}).") from error
     return {
         name: array.astype("float32") if array.dtype == ml_dtypes.bfloat16 else array for name, array in arrays.items()
@@ -231,7 +264,11 @@ def _read_torch(path):
                 "(in training checkpoints it is often called `state_dict`, `model` or `model_state_dict`)."
             ) from error
         raise DataError(f"{path}: is damaged, or no checkpoint; expected PyTorch's file of tensors.") from error
-    return _tensors(content, "") if isinstance(content, dict) else {}
+    try:
+        return _tensors(content, "") if isinstance(content, dict) else {}
+    except (RuntimeError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{path}: holds sparse, quantised or other tensors that are not read ({reason}).") from error
 
 
 def _tensors(content, prefix):

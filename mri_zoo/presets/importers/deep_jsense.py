@@ -11,8 +11,13 @@ from mri_zoo.presets.importers.checkpoint import Architecture, layer_weights
 BLOCKS = "image_net.ResNetBlocks"
 
 
+PREFIX = "model_state_dict."
+
+
 def _select(arrays):
-    return {name.removeprefix("model_state_dict."): array for name, array in arrays.items()}
+    """What is a weight, without the training checkpoint's prefix."""
+    inside = {name.removeprefix(PREFIX): array for name, array in arrays.items() if name.startswith(PREFIX)}
+    return inside or arrays
 
 
 def _modl_arguments(checkpoint):
@@ -22,8 +27,8 @@ def _modl_arguments(checkpoint):
 
 
 def _modl_weights(model, checkpoint):
-    yield model.maps_weight, "block1_l2lam", checkpoint["block1_l2lam"].squeeze()
-    yield model.weight, "block2_l2lam", checkpoint["block2_l2lam"].squeeze()
+    yield model.maps_weight, "block1_l2lam", checkpoint.scalar("block1_l2lam")
+    yield model.weight, "block2_l2lam", checkpoint.scalar("block2_l2lam")
     (network,) = model.networks
     for i, shortcut in enumerate(network.shortcuts):
         layers = {"conv0": shortcut, "conv1": network.first[i], "conv2": network.second[i]}

@@ -56,7 +56,7 @@ def _conjgradnet_arguments(checkpoint):
 
 
 def _conjgradnet_weights(model, checkpoint):
-    yield model.weight, "mu", checkpoint["mu"].squeeze()
+    yield model.weight, "mu", checkpoint.scalar("mu")
     yield model.scales, "learning_rate", checkpoint["learning_rate"]
     for i, network in enumerate(model.networks):
         yield from network_weights(network, checkpoint, f"nets.{i}.")
@@ -98,7 +98,7 @@ def _recurrent_arguments(checkpoint):
 def _recurrent_weights(model, checkpoint):
     for i, unit in enumerate(model.units):
         name = f"block_list.{i}.learning_rate"
-        yield model.step_sizes[i], name, checkpoint[name].squeeze()
+        yield model.step_sizes[i], name, checkpoint.scalar(name)
         name = f"block_list.{i}.regularizer"
         for j, layer in enumerate(unit.convolutions):
             yield from layer_weights(layer, checkpoint, f"{name}.conv_blocks.{j}.1")
@@ -187,7 +187,8 @@ def _varnet_arguments(checkpoint):
 
 def _varnet_weights(model, checkpoint):
     for i, (network, step_size) in enumerate(zip(model.networks, model.step_sizes, strict=True)):
-        yield step_size, f"layers_list.{i}.learning_rate", checkpoint[f"layers_list.{i}.learning_rate"].squeeze()
+        name = f"layers_list.{i}.learning_rate"
+        yield step_size, name, checkpoint.scalar(name)
         for variable, name, array in network_weights(network, checkpoint, f"layers_list.{i}.regularizer_model."):
             is_last = any(variable is weight for weight in network.last.weights)
             yield variable, name, -array if is_last else array  # what is subtracted here is added there

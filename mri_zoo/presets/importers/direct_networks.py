@@ -1,7 +1,7 @@
 """The image networks of DIRECT: which one the arrays below a prefix belong to, and where they go."""
 
 from mri_zoo.data.volume import DataError
-from mri_zoo.layers.direct import DilatedMWCNN, PReLUConvNet, TiedDIDN
+from mri_zoo.layers.direct import DilatedMWCNN, DirectConvNet, TiedDIDN
 from mri_zoo.layers.instance_unet import InstanceUNet
 from mri_zoo.layers.normunet import NormUNet
 from mri_zoo.layers.resnet import ScaledResNet
@@ -23,7 +23,7 @@ def recognise(checkpoint, prefix):
         ("down.0.convblock0.net.0.weight", _mwcnn, DilatedMWCNN),
         ("0.down.0.convblock0.net.0.weight", _extended_mwcnn, DilatedMWCNN),
         ("dubs.0.down1.weight", _didn, TiedDIDN),
-        ("conv.0.weight", _conv, PReLUConvNet),
+        ("conv.0.weight", _conv, DirectConvNet),
     ):
         if prefix + first in checkpoint.arrays:
             return kind(**arguments(checkpoint, prefix))
@@ -179,11 +179,14 @@ def _block_by_block(array):
 
 def _conv(checkpoint, prefix):
     kernels = [array for name, array in checkpoint.arrays.items() if name.startswith(prefix) and array.ndim == 4]
+    normalized = f"{prefix}conv.1.running_mean" in checkpoint.arrays
+    learned = f"{prefix}conv.{2 if normalized else 1}.weight" in checkpoint.arrays
     return {
         "num_outputs": len(kernels[-1]),
         "num_filters": len(kernels[0]),
         "num_convolutions": len(kernels),
-        "batch_normalization": f"{prefix}conv.1.running_mean" in checkpoint.arrays,
+        "batch_normalization": normalized,
+        "activation": "prelu" if learned else "relu",  # a leaky one looks like ReLU, which is DIRECT's default
     }
 
 
@@ -193,5 +196,5 @@ def _conv_weights(network, checkpoint, prefix):
         yield from layer_weights(layer, checkpoint, f"{prefix}conv.{stride * i}")
     for i, norm in enumerate(network.norms):
         yield from layer_weights(norm, checkpoint, f"{prefix}conv.{stride * i + 1}")
-    for i in range(network.num_convolutions - 1):
-        yield from slope(network.activation, checkpoint, f"{prefix}conv.{stride * i + stride - 1}")
+    for i in range(network.num_convolutions - 1 if network.activation == "prelu" else 0):
+        yield from slope(network.activate, checkpoint, f"{prefix}conv.{stride * i + stride - 1}")

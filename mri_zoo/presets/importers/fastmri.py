@@ -3,6 +3,7 @@
 Both networks see k-space as it is in the files, without a scaling: each normalises its images.
 """
 
+from mri_zoo.data.volume import DataError
 from mri_zoo.models import FastMRIUNet, VarNet
 from mri_zoo.presets.importers.checkpoint import Architecture, channels_last
 
@@ -47,9 +48,15 @@ def _varnet_arguments(checkpoint):
 
 
 def _varnet_weights(model, checkpoint):
+    if model.refiner is None or not model.normalized:
+        raise DataError(
+            f"{checkpoint.path}: fastMRI's VarNet normalises the inputs of its networks and refines the maps; expected "
+            "`normalized` True and `refiner_filters` not None."
+        )
     yield from unet_weights(model.refiner.network.network.unet, checkpoint, SENSITIVITY)
     for i, (network, step_size) in enumerate(zip(model.networks, model.step_sizes, strict=True)):
-        yield step_size, f"cascades.{i}.dc_weight", checkpoint[f"cascades.{i}.dc_weight"].reshape(())
+        name = f"cascades.{i}.dc_weight"
+        yield step_size, name, checkpoint.scalar(name)
         yield from unet_weights(network.unet, checkpoint, CASCADE.format(i))
 
 
@@ -57,7 +64,9 @@ def _network_of(first):
     """A function that keeps a network's arrays, told by the prefix that Lightning gives to all names, `first` too."""
 
     def select(arrays):
-        prefix = next((name.removesuffix(first) for name in arrays if name.endswith(first)), "")
+        prefix, *others = [name.removesuffix(first) for name in arrays if name.endswith(first)] or [""]
+        if others:
+            raise ValueError(f"it has several networks, `{prefix}` and `{others[0]}` for example; expected one")
         return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
     return select

@@ -154,6 +154,8 @@ def _primal_dual_weights(model, checkpoint):
 def _cascade_net_arguments(checkpoint):
     kernels, soft = _kernels_and_scalar(checkpoint)
     num_cascades = sum(kernel.shape[2] == 2 for kernel in kernels)
+    if not num_cascades:
+        raise DataError(f"{checkpoint.path}: has no kernel with 2 inputs, with which CascadeNet's networks begin.")
     return {
         "num_cascades": num_cascades,
         "num_convolutions": len(kernels) // num_cascades - 1,
@@ -239,7 +241,8 @@ ARCHITECTURES = {
         scaling=FASTMRI_SCALING,
         sampling=_as_trained,
     ),
-    "KIKINet": Architecture(KIKINet, _kiki_net_arguments, _consistent_weights, scaling=FASTMRI_SCALING),
+    # Its functions have ReLU by default, its trainings a leaky one.
+    "KIKINet": Architecture(KIKINet, _kiki_net_arguments, _consistent_weights, ("activation",), FASTMRI_SCALING),
     "NCPDNet": Architecture(
         NCPDNet, _ncpdnet_arguments, _primal_dual_weights, scaling=FASTMRI_SCALING, sampling=_as_trained
     ),
