@@ -26,11 +26,14 @@ import peers
 from mri_zoo import models
 from mri_zoo.data import DrawnContrastBrain, GaussianSplit, HeldOutBrain, PercentileScaling, RandomMask, slices_of
 from mri_zoo.evaluation.harness import evaluate
-from mri_zoo.layers.convnet import ComplexNet
+from mri_zoo.layers.convnet import ComplexNet, ConvNet
+from mri_zoo.layers.didn import DIDN
 from mri_zoo.layers.direct import DilatedMWCNN
+from mri_zoo.layers.focnet import FocNet
 from mri_zoo.layers.instance_unet import InstanceUNet
 from mri_zoo.layers.normunet import NormUNet
 from mri_zoo.layers.sensitivity import SensitivityRefiner
+from mri_zoo.layers.unet import UNetBlock
 from mri_zoo.losses import DualDomainLoss
 from mri_zoo.presets.registry import Preset, load_preset
 from mri_zoo.training.self_supervised import JointTraining
@@ -65,6 +68,25 @@ def jssl_network(dtype, recomputed=False):
     network = ComplexNet(InstanceUNet(2, 16, dtype=dtype), residual=False, dtype=dtype)
     refiner = SensitivityRefiner(network, dtype=dtype)
     return models.RefinedMaps(vsharp, refiner, dtype=dtype)
+
+
+def _with_image_network(network, pad_multiple, name, **arguments):
+    """XPDNet of 10 iterations; `name` and `arguments` are the predecessor's of the same network."""
+    residual = not isinstance(network, FocNet)
+    return Case(
+        lambda dtype: models.XPDNet(
+            network, None, 10, residual=residual, pad_multiple=pad_multiple, refiner_filters=None, dtype=dtype
+        ),
+        peers.subclassed(
+            "xpdnet.XPDNet",
+            model_fun=f"fastmri_recon.models.subclassed_models.denoisers.{name}",
+            model_kwargs={**arguments, "n_outputs": 10},
+            res=residual,
+            n_scales=pad_multiple.bit_length() - 1,
+            n_iter=10,
+            refine_smaps=False,
+        ),
+    )
 
 
 CASES = {
@@ -122,6 +144,23 @@ CASES = {
             refine_smaps=True,
         ),
     ),
+    # With the other image networks of the predecessor's comparison, those of medium size.
+    "XPDNet (UPDNet)": Case(
+        lambda dtype: models.XPDNet(UNetBlock(10, (16, 32, 64)), num_iterations=20, pad_multiple=1, dtype=dtype),
+        peers.subclassed(
+            "updnet.UPDNet",
+            layers_n_channels=[16, 32, 64],
+            n_dual=1,
+            n_iter=20,
+            primal_only=True,
+            refine_smaps=True,
+        ),
+    ),
+    "XPDNet (DIDN)": _with_image_network(
+        DIDN(10, 64, 2, 2), 16, "didn.DIDN", n_scales=3, n_filters=64, n_dubs=2, n_convs_recon=2, res=False
+    ),
+    "XPDNet (DnCNN)": _with_image_network(ConvNet(10, 32, 9), 1, "dncnn.DnCNN", n_convs=10, n_filters=32, res=False),
+    "XPDNet (FocNet)": _with_image_network(FocNet(10, 32), 16, "focnet.FocNet", n_scales=4, n_filters=32),
     "VarNet": Case(lambda dtype: models.VarNet(dtype=dtype), peers.fastmri_varnet),
     "VarNet (DIRECT)": Case(
         lambda dtype: models.VarNet(num_filters=32, refiner_filters=None, normalized=False, dtype=dtype),

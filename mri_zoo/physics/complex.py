@@ -39,7 +39,7 @@ def from_channels(x):
     Raises:
         ValueError: if the number of channels is odd.
     """
-    if x.shape[-1] % 2:
+    if x.shape[-1] is not None and x.shape[-1] % 2:
         raise ValueError(f"Real and imaginary parts are an even number of channels, got {x.shape[-1]}.")
     real, imaginary = ops.split(x, 2, axis=-1)
     return from_parts(real, imaginary)
