@@ -183,10 +183,18 @@ def test_a_preset_has_no_precision_in_its_config(pdnet_file, tmp_path):
     assert import_checkpoint(pdnet_file, BENCHMARK, "PDNet", {"dtype": "mixed_bfloat16"}).compute_dtype == "bfloat16"
 
 
-def test_what_the_arrays_do_not_tell_is_asked_for(reference):
-    path = reference / "tensorflow" / "unet" / "checkpoint.h5"
-    with pytest.raises(ValueError, match="does not tell `penultimate_activation`: give it in `config`"):
-        import_checkpoint(path, BENCHMARK, "UNet")
+@pytest.mark.parametrize(
+    "case, architecture, argument",
+    [
+        ("unet", "UNet", "penultimate_activation"),
+        ("kiki_sep", "KIKINet", "activation"),
+        ("xpdnet_mwcnn", "XPDNet", "residual"),
+    ],
+)
+def test_what_the_arrays_do_not_tell_is_asked_for(reference, case, architecture, argument):
+    path = reference / "tensorflow" / case / "checkpoint.h5"
+    with pytest.raises(ValueError, match=f"does not tell `{argument}`: give it in `config`"):
+        import_checkpoint(path, BENCHMARK, architecture)
 
 
 def test_unreadable_files_are_refused(tmp_path):
