@@ -3,9 +3,19 @@
 import numpy as np
 from keras import ops
 
+from mri_zoo.losses import DualDomainLoss
 from mri_zoo.physics.complex import scale
 from mri_zoo.physics.noncartesian import NonCartesian
 from mri_zoo.physics.nufft import nufft, nufft_adjoint
+
+JOINT_LOSSES = {  # those of JSSL one by one, by DIRECT's names
+    "l1_loss": DualDomainLoss(DualDomainLoss().image[:1], []),
+    "ssim_loss": DualDomainLoss(DualDomainLoss().image[1:2], []),
+    "hfen_l1_norm_loss": DualDomainLoss(DualDomainLoss().image[2:3], []),
+    "hfen_l2_norm_loss": DualDomainLoss(DualDomainLoss().image[3:], []),
+    "kspace_nmae_loss": DualDomainLoss([], DualDomainLoss().kspace[:1]),
+    "kspace_nmse_loss": DualDomainLoss([], DualDomainLoss().kspace[1:]),
+}
 
 
 def random_complex(rng, shape):
@@ -28,6 +38,12 @@ def fft_reference(x, dimensions=2):
     """The centred orthonormal transform, as the conventions define it."""
     axes = tuple(range(-dimensions, 0))
     return np.fft.fftshift(np.fft.fftn(np.fft.ifftshift(x, axes), axes=axes, norm="ortho"), axes)
+
+
+def center(images, size):
+    """The centre of images (..., height, width)."""
+    top, left = ((have - want) // 2 for have, want in zip(images.shape[-2:], size, strict=True))
+    return images[..., top : top + size[0], left : left + size[1]]
 
 
 def acquire(rng, size=(15, 13), coils=1, maps=False, full_height_mask=False, batch_size=2, image=None):

@@ -8,10 +8,8 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
-from helpers import acquire, fft_reference, random_complex, relative_error
+from helpers import JOINT_LOSSES, acquire, center, fft_reference, random_complex, relative_error
 
-from mri_zoo import import_checkpoint
 from mri_zoo.data.fourier import ifft2c, root_sum_of_squares
 from mri_zoo.data.masks import RandomMask
 from mri_zoo.data.preparation import ConstantScaling, prepare_partitions
@@ -24,139 +22,10 @@ from mri_zoo.models import VSHARP, VSHARP3D, DataConsistent, PDNet, RefinedMaps,
 from mri_zoo.physics.cartesian import Cartesian
 from mri_zoo.physics.coils import estimate_sensitivity_maps
 from mri_zoo.physics.noncartesian import NonCartesian
-from mri_zoo.presets.importers import find_architecture
-from mri_zoo.presets.importers.checkpoint import Checkpoint, channels_last
 from mri_zoo.training.self_supervised import JointTraining, step_weights
 
-LOSSES = {  # by the names of the recording
-    "l1_loss": DualDomainLoss(DualDomainLoss().image[:1], []),
-    "ssim_loss": DualDomainLoss(DualDomainLoss().image[1:2], []),
-    "hfen_l1_norm_loss": DualDomainLoss(DualDomainLoss().image[2:3], []),
-    "hfen_l2_norm_loss": DualDomainLoss(DualDomainLoss().image[3:], []),
-    "kspace_nmae_loss": DualDomainLoss([], DualDomainLoss().kspace[:1]),
-    "kspace_nmse_loss": DualDomainLoss([], DualDomainLoss().kspace[1:]),
-}
 SIZE = (15, 13)
 TESTS = Path(__file__).parent.parent
-
-
-def center(images, size):
-    top, left = ((have - want) // 2 for have, want in zip(images.shape[-2:], size, strict=True))
-    return images[..., top : top + size[0], left : left + size[1]]
-
-
-def recorded_batch(folder, partitioned):
-    """The batch of a recorded training step, its target image, and the recording."""
-    recording = {}
-    for name in ("io", "training"):
-        with np.load(folder / f"{name}.npz") as arrays:
-            recording |= dict(arrays)
-    recording["about"] = json.loads(recording["about"].item())
-    names = "sampling_mask", "target_sampling_mask"
-    mask, target = (recording[name][..., 0].astype("float32") for name in names)
-    full, maps = recording["full_kspace"], recording["sensitivity_map"]
-    masks = (mask - target, target) if partitioned else (mask, np.ones_like(mask))
-    batch = {"kspace": full * masks[0], "mask": masks[0], "target_kspace": full * masks[1], "target_mask": masks[1]}
-    batch |= {"sensitivity_maps": maps, "self_supervised": np.full(len(full), partitioned, "float32")}
-    image = np.stack([root_sum_of_squares(ifft2c(samples)) for samples in batch["target_kspace"]])
-    return batch, center(image, recording["about"]["reconstruction_size"]), recording
-
-
-def unet_network(reference, consistent):
-    folder = reference / "pytorch" / "direct_jssl_engine_unet"
-    arguments = {"residual": False, "combine_coils": True, "data_consistent": consistent}
-    return folder, import_checkpoint(folder / "checkpoint.safetensors", "direct", "UNet", arguments)
-
-
-def vsharp_network(reference, consistent):
-    folder = reference / "pytorch" / "direct_jssl_engine_vsharp"
-    return folder, import_checkpoint(folder / "model_7.pt", "direct", "VSHARP", {"data_consistent": consistent})
-
-
-CASES = [
-    (vsharp_network, "jssl_train_ssl", True, False, DualDomainLoss()),
-    (vsharp_network, "jssl_train_sl", False, False, DualDomainLoss()),
-    # The same numbers as of the first.
-    pytest.param(vsharp_network, "ssl_train_ssl", True, True, DualDomainLoss(), marks=pytest.mark.slow),
-    (vsharp_network, "supervised_train_sl", False, False, DualDomainLoss(every_step=False)),
-    (unet_network, "jssl_train_ssl", True, True, DualDomainLoss()),
-    (unet_network, "jssl_train_sl", False, True, DualDomainLoss()),
-    (unet_network, "supervised_train_sl", False, False, DualDomainLoss(kspace=[])),  # of its plain engine
-]
-
-
-@pytest.mark.parametrize("make, path, partitioned, consistent, whole", CASES)
-def test_losses_and_gradients_equal_those_of_direct(reference, make, path, partitioned, consistent, whole):
-    folder, network = make(reference, consistent)
-    batch, target, recording = recorded_batch(folder, partitioned)
-    model = JointTraining(network)
-    model.compile(loss=whole)
-    with tf.GradientTape() as tape:
-        prediction = model(batch)
-        loss = model.compute_loss(batch, target, prediction)
-    total = 0
-    for name, part in LOSSES.items():
-        expected = recording[f"{path}_loss_{name}"].item()
-        if not whole.kspace and name.startswith("kspace"):
-            assert expected == 0
-            continue
-        model.compile(loss=DualDomainLoss(part.image, part.kspace, whole.every_step))
-        value = float(model.compute_loss(batch, target, prediction))
-        assert value == pytest.approx(expected, rel=1e-4), name
-        total += expected
-    assert float(loss) == pytest.approx(total, rel=1e-4)
-    image = np.abs(model._predicted(batch, prediction, -1)[1])
-    assert relative_error(image, recording[f"{path}_output_image"]) < 1e-4
-    # Inputs that differ by 1e-7 change vSHARP's gradients by up to 2 %, at kinks of leaky ReLUs. The recording is on
-    # one side of each, and so are some inputs of twenty that are equal up to rounding; the U-net's do not jump.
-    tolerance = 3e-3 if make is vsharp_network else 1e-4
-    model.compile(loss=whole)
-    names = names_of_weights(network, folder)
-    for seed in range(20):
-        noise = 1e-7 * (seed > 0) * np.random.default_rng(seed).standard_normal(batch["kspace"].shape)
-        same = {**batch, "kspace": (batch["kspace"] * (1 + noise)).astype("complex64")}
-        with tf.GradientTape() as tape:
-            loss = model.compute_loss(same, target, model(same))
-        gradients = tape.gradient(loss, model.trainable_variables)
-        error = gradient_error(dict(zip(names, gradients, strict=True)), recording, path)
-        if error < tolerance:
-            break
-    assert error < tolerance
-
-
-def names_of_weights(network, folder):
-    """What the recording calls the trainable weights of an imported network, in their order."""
-    (file,) = (path for path in folder.iterdir() if path.suffix in (".pt", ".safetensors"))
-    foreign, checkpoint = find_architecture("direct", "VSHARP" if file.suffix == ".pt" else "UNet"), Checkpoint(file)
-    checkpoint.arrays = foreign.select(checkpoint.arrays)
-    names = {id(variable): name for variable, name, _ in foreign.weights(network, checkpoint)}
-    names = [names[id(weight)] for weight in network.trainable_variables]
-    return [name if name.startswith("sensitivity_model.") else f"model.{name}" for name in names]
-
-
-def gradient_error(gradients, recording, path):
-    """The largest error of the recorded gradients and of the recorded norms of all, by the names of their weights."""
-    norms = recording["about"]["gradient_norms"][path]
-    assert set(gradients) == set(norms)
-    errors = [abs(np.linalg.norm(gradients[name]) / norm - 1) for name, norm in norms.items()]
-    recorded = {name: recording[f"{path}_grad_{name}"] for name in norms if f"{path}_grad_{name}" in recording}
-    for name, array in recorded.items():
-        expected = channels_last(array)
-        errors.append(relative_error(np.reshape(gradients[name], expected.shape), expected))
-    assert recorded
-    return max(errors)
-
-
-@pytest.mark.parametrize("make, engine", [(vsharp_network, "ssl"), (unet_network, "jssl")])
-def test_images_that_keep_their_samples_equal_those_of_direct(reference, make, engine):
-    """Equation 16, as an argument of the importer."""
-    folder, model = make(reference, True)
-    assert isinstance(model, DataConsistent)
-    with np.load(folder / "io.npz") as io:
-        batch = {"kspace": io["masked_kspace"], "mask": io["sampling_mask"][..., 0].astype("float32")}
-        batch["sensitivity_maps"] = io["sensitivity_map"]
-        assert relative_error(np.abs(model(batch)), io[f"{engine}_eval_output_image"]) < 1e-5
-        assert relative_error(np.abs(model.model(batch)), io[f"{engine}_eval_output_image"]) > 1e-2
 
 
 def partition(rng, coils=1, self_supervised=(1, 1), maps=False):
@@ -209,13 +78,15 @@ def test_every_step_counts_with_its_weight(rng, every_step):
     expected, weights = 0, [0.1, 10**-0.5, 1.0]
     for i, weight in enumerate(weights):
         model = JointTraining(Steps())
-        for part in (LOSSES["l1_loss"], LOSSES["kspace_nmse_loss"]):
+        for part in (JOINT_LOSSES["l1_loss"], JOINT_LOSSES["kspace_nmse_loss"]):
             model.compile(loss=part)
             prediction = {"images": [ZeroFilled()(batch) * (i + 1)]}
-            if every_step or i == 2 or part is LOSSES["l1_loss"]:
+            if every_step or i == 2 or part is JOINT_LOSSES["l1_loss"]:
                 expected += weight * float(model.compute_loss(batch, target, prediction))
     model.compile(
-        loss=DualDomainLoss(LOSSES["l1_loss"].image, LOSSES["kspace_nmse_loss"].kspace, every_step=every_step)
+        loss=DualDomainLoss(
+            JOINT_LOSSES["l1_loss"].image, JOINT_LOSSES["kspace_nmse_loss"].kspace, every_step=every_step
+        )
     )
     assert model.evaluate(batch, target, verbose=0) == pytest.approx(expected, rel=1e-5)
     np.testing.assert_allclose(step_weights(3), weights, rtol=1e-6)
@@ -246,7 +117,7 @@ def regularised():
 def test_what_layers_add_to_the_loss_is_added(rng):
     batch, target = partition(rng)
     model = JointTraining(regularised())
-    model.compile(loss=LOSSES["l1_loss"])
+    model.compile(loss=JOINT_LOSSES["l1_loss"])
     value = model.evaluate(batch, target, verbose=0)
     prediction = model(batch)
     added = [float(loss) for loss in model.losses]
@@ -258,7 +129,7 @@ def test_what_layers_add_to_the_loss_is_added(rng):
 TWO_DEVICES = """
 import json, sys
 import keras, numpy as np, tensorflow as tf
-from test_self_supervised import LOSSES, JointTraining, partition, regularised
+from test_self_supervised import JOINT_LOSSES, JointTraining, partition, regularised
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 data = tf.data.Dataset.from_tensor_slices(partition(np.random.default_rng(0))).batch(2, drop_remainder=True).repeat()
@@ -268,7 +139,7 @@ for devices in (["CPU:0"], ["CPU:0", "CPU:1"]):
     with tf.distribute.MirroredStrategy(devices).scope():
         model = JointTraining(regularised())
         model.build()
-        model.compile(keras.optimizers.SGD(0.1), LOSSES["l1_loss"])  # unlike Adam it shows a wrong scale
+        model.compile(keras.optimizers.SGD(0.1), JOINT_LOSSES["l1_loss"])  # unlike Adam it shows a wrong scale
     losses.append(model.fit(data, epochs=3, steps_per_epoch=1, verbose=0).history["loss"])
 print(json.dumps(losses))
 """
