@@ -1,8 +1,6 @@
 """Reading the arrays of foreign checkpoints, and putting them into a model."""
 
 import dataclasses
-import pickle
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import numpy as np
 
 from mri_zoo.data.preparation import ConstantScaling
 from mri_zoo.data.volume import DataError
+from mri_zoo.presets.importers.reading import read_keras, read_safetensors, read_torch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,13 +57,13 @@ class Checkpoint:
             found = "is a folder" if self.path.is_dir() else "no such file"
             raise DataError(f"{path}: {found}; expected a checkpoint.")
         if h5py.is_hdf5(self.path):
-            self.arrays = self._read_keras()
+            self.arrays, self.layers = read_keras(self.path)
         elif self.path.suffix in (".h5", ".hdf5"):
             raise DataError(f"{path}: is truncated or damaged; expected HDF5.")
         elif self.path.suffix == ".safetensors":
-            self.arrays = _read_safetensors(self.path)
+            self.arrays = read_safetensors(self.path)
         else:
-            self.arrays = _read_torch(self.path)
+            self.arrays = read_torch(self.path)
         if not self.arrays:
             raise DataError(f"{path}: holds no arrays; expected the weights of a network.")
         self._names = {}
@@ -107,22 +106,6 @@ class Checkpoint:
             raise DataError(f"{self.path}: holds no layers of Keras; expected HDF5 of Keras 2.")
         names = [name for layer in layers or self.layers for name in self.layers[layer]]
         return [(name, self.arrays[name]) for name in names]
-
-    def _read_keras(self):
-        arrays = {}
-        try:
-            with h5py.File(self.path) as file:
-                root = file.get("model_weights", file)  # where a whole model was saved
-                for layer in map(_text, root.attrs.get("layer_names", ())):
-                    names = [_text(name) for name in root[layer].attrs["weight_names"]]
-                    if names:
-                        self.layers[layer] = [f"{layer}/{name}" for name in names]
-                        arrays.update({f"{layer}/{name}": root[layer][name][()] for name in names})
-        except (OSError, RuntimeError, KeyError) as error:
-            raise DataError(f"{self.path}: is truncated or damaged; expected Keras weights ({error}).") from error
-        if not arrays:
-            raise DataError(f"{self.path}: is HDF5 without weights of Keras 2 (no attribute `layer_names`).")
-        return arrays
 
 
 def layer_weights(layer, checkpoint, name):
@@ -205,10 +188,6 @@ def image_by_image(kernel, *num_images):
     return kernel[..., order, :]
 
 
-def _text(name):
-    return name.decode() if isinstance(name, bytes) else name
-
-
 def some(names):
     """The first three names, and how many more there are."""
     names = list(names)
@@ -232,53 +211,3 @@ def _place(thing, variable, name=""):
         if found is not None:
             return found
     return None if is_list else f"{name}.{variable.name}".removeprefix(".")
-
-
-def _read_safetensors(path):
-    try:
-        import ml_dtypes  # Keras brings it; NumPy then knows bfloat16
-        import safetensors.numpy
-    except ImportError as error:
-        raise ImportError("`.safetensors` files need `pip install mri_zoo[torch]`.") from error
-    try:
-        arrays = safetensors.numpy.load_file(path)
-    except (safetensors.SafetensorError, AttributeError, KeyError) as error:  # also of types that NumPy has not
-        raise DataError(f"{path}: is not a readable `.safetensors` file ({error}).") from error
-    return {
-        name: array.astype("float32") if array.dtype == ml_dtypes.bfloat16 else array for name, array in arrays.items()
-    }
-
-
-def _read_torch(path):
-    try:
-        import torch
-    except ImportError as error:
-        raise ImportError("PyTorch checkpoints need `pip install mri_zoo[torch]`.") from error
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # its kinds of errors are not documented
-        if isinstance(error, pickle.UnpicklingError) and (zipfile.is_zipfile(path) or "GLOBAL" in str(error)):
-            # PyTorch's own message advises to run what the file says.
-            raise DataError(
-                f"{path}: holds Python objects besides tensors, which are not read; save its `state_dict` alone "
-                "(in training checkpoints it is often called `state_dict`, `model` or `model_state_dict`)."
-            ) from error
-        raise DataError(f"{path}: is damaged, or no checkpoint; expected PyTorch's file of tensors.") from error
-    try:
-        return _tensors(content, "") if isinstance(content, dict) else {}
-    except (RuntimeError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"{path}: holds sparse, quantised or other tensors that are not read ({reason}).") from error
-
-
-def _tensors(content, prefix):
-    """The tensors of nested dicts as arrays, their keys joined by dots."""
-    found = {}
-    for key, value in content.items():
-        if isinstance(value, dict):
-            found |= _tensors(value, f"{prefix}{key}.")
-        elif hasattr(value, "detach"):
-            value = value.detach().cpu()
-            # NumPy has no bfloat16.
-            found[f"{prefix}{key}"] = (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
-    return found
