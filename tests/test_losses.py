@@ -77,7 +77,7 @@ def test_compound_loss_of_each_image_equals_the_recording(compound):
         values = losses.L1MultiScaleSSIM(alpha, reduction=None)(target, image)
         np.testing.assert_allclose(numpy_of(values), compound[f"loss_alpha_{alpha}"], rtol=3e-5)
     values = losses.MultiScaleSSIM(reduction=None)(target, image)
-    np.testing.assert_allclose(1 - numpy_of(values), compound["mssim"], rtol=1e-6)
+    np.testing.assert_allclose(1 - numpy_of(values), compound["mssim"], rtol=1e-5)
 
 
 def test_compound_loss_equals_the_recording_on_odd_sides(compound):
@@ -131,7 +131,7 @@ def test_multi_scale_ssim_survives_products_rounded_to_11_bits(rng, monkeypatch,
     monkeypatch.setattr(losses.ops, "matmul", lambda *x: products.append(matmul(*map(tf32, x))) or products[-1])
     rounded = numpy_of(losses.multi_scale_ssim(target, image, 2.0))
     assert products
-    np.testing.assert_allclose(1 - rounded, 1 - exact, rtol=1e-3)
+    np.testing.assert_allclose(1 - rounded, 1 - exact, rtol=2e-3)
 
 
 def test_multi_scale_ssim_of_opposite_contrast_is_zero_with_a_finite_gradient(rng):

@@ -2,6 +2,7 @@
 
 import keras
 
+from mri_zoo.arguments import check_flags
 from mri_zoo.layers.convnet import ComplexNet
 from mri_zoo.layers.nested import copies, serialized
 from mri_zoo.layers.unet import UNetBlock
@@ -18,14 +19,18 @@ class DealiasingNet(ReconstructionModel):
     Args:
         network: layer from real (batch, height, width, 2) to the same. By default the U-net of the thesis, `UNetBlock`
             in two dimensions and `VNetBlock` in three. The model uses a copy in its own precision.
+        compensated: along a trajectory, with density compensation; without, which is the predecessor's default, see
+            `NonCartesian.complete_uncompensated`.
         physics: the acquisition.
 
     Reference: Ramzi, thesis, section 5.2.5, where it has 481,950 parameters in 2-D and 1,605,298 in 3-D; Ronneberger et
     al., MICCAI 2015.
     """
 
-    def __init__(self, network=None, **kwargs):
+    def __init__(self, network=None, compensated=True, **kwargs):
         super().__init__(**kwargs)
+        check_flags(compensated=compensated)
+        self.compensated = compensated
         if network is None:
             network = UNetBlock(2) if self.physics.dimensions == 2 else VNetBlock(2)
         (copy,) = copies("network", network, 1, self.dtype_policy, num_outputs=2)
@@ -33,9 +38,9 @@ class DealiasingNet(ReconstructionModel):
 
     def call(self, batch):
         """The reconstructed image, (batch, height, width) complex64."""
-        batch = self.physics.complete(batch)
+        batch = self.physics.complete(batch) if self.compensated else self.physics.complete_uncompensated(batch)
         return self.network(self.physics.adjoint(batch["kspace"], batch)[..., None])[..., 0]
 
     def get_config(self):
         """The constructor's arguments."""
-        return {**super().get_config(), "network": serialized(self.network.network)}
+        return {**super().get_config(), "network": serialized(self.network.network), "compensated": self.compensated}

@@ -28,9 +28,13 @@ class NCPDNet(PDNet):
         num_filters: channels of the two hidden convolutions of each network.
         refiner_filters: channels of each scale of the U-net that refines the sensitivity maps of multi-coil data,
             (4, 8, 16) in the thesis; no refinement by default.
-        normalized: no density compensation, d = 1, whatever the batch has. In its place y is divided by the largest
-            magnitude of the adjoint image, each back-projection by its own, and the former is undone: the "PDNet
-            without DCp" of the thesis' comparison.
+        normalized: y is divided by the largest magnitude of the adjoint image, each back-projection by its own, and the
+            former is undone.
+        compensated: with density compensation; by default where the network is not `normalized`. Without, the `density`
+            of the batch, if it has one, is replaced by one weight for all samples, see
+            `NonCartesian.complete_uncompensated`. ``normalized=True`` alone is so the "PDNet without DCp" of the
+            thesis' comparison; the predecessor's own defaults are ``dcomp=False, normalize_image=False``, here
+            ``compensated=False``.
         physics: the acquisition, `NonCartesian()` by default.
 
     Reference: Ramzi et al., NC-PDNet, IEEE TMI 41:1625, 2022; Ramzi, thesis, section 5.2, where it has 156,260
@@ -38,7 +42,14 @@ class NCPDNet(PDNet):
     """
 
     def __init__(
-        self, num_iterations=10, num_primal=5, num_filters=32, refiner_filters=None, normalized=False, **kwargs
+        self,
+        num_iterations=10,
+        num_primal=5,
+        num_filters=32,
+        refiner_filters=None,
+        normalized=False,
+        compensated=None,
+        **kwargs,
     ):
         kwargs["physics"] = kwargs.get("physics") or NonCartesian()
         super().__init__(
@@ -51,13 +62,14 @@ class NCPDNet(PDNet):
             **kwargs,
         )
         check_flags(normalized=normalized)
-        self.normalized = normalized
+        self.normalized, self.compensated = normalized, not normalized if compensated is None else compensated
+        check_flags(compensated=self.compensated)
 
     def call(self, batch):
         """The reconstructed image, (batch, height, width) complex64."""
+        batch = self.physics.complete(batch) if self.compensated else self.physics.complete_uncompensated(batch)
         if not self.normalized:
             return super().call(batch)
-        batch = self.physics.complete(self.physics.uncompensated(batch))
         largest = _largest(self.physics.adjoint(batch["kspace"], batch))
         largest_of_samples = ops.reshape(largest, (-1, *(1,) * (len(batch["kspace"].shape) - 1)))
         kspace = scale(batch["kspace"], 1 / largest_of_samples)
@@ -70,7 +82,7 @@ class NCPDNet(PDNet):
 
     def get_config(self):
         """The constructor's arguments."""
-        config = {**super().get_config(), "normalized": self.normalized}
+        config = {**super().get_config(), "normalized": self.normalized, "compensated": self.compensated}
         fixed = ("num_dual", "primal_only", "buffers")
         return {name: value for name, value in config.items() if name not in fixed}
 

@@ -53,6 +53,10 @@ class Acquisition:
         """The batch with density weights of 1; on a grid there are none."""
         return batch
 
+    def complete_uncompensated(self, batch):
+        """As `complete`, without density compensation; on a grid there is none."""
+        return self.complete(batch)
+
     def with_maps(self, batch):
         """The batch with `sensitivity_maps`: those of `estimate_maps` where several coils have none."""
         kspace = batch["kspace"]

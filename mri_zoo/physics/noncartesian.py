@@ -145,12 +145,25 @@ class NonCartesian(Acquisition):
         batch = self.with_maps(batch)
         return batch if "kernel" in batch else {**batch, "kernel": self._kernel(batch)}
 
-    def uncompensated(self, batch):
-        """The batch with a `density` of 1 for all samples but those of weight 0, and the `kernel` to it."""
+    def complete_uncompensated(self, batch):
+        """As `complete`, for networks without density compensation: with the same `density` for all samples.
+
+        That is ``2**-dimensions``, by which ``A^H D A`` is the predecessor's product without compensation: it divides
+        its transforms by the square root of the grid, which has twice the image's extents. Maps are still estimated
+        with the batch's own `density`, where it has one, as the predecessor's are.
+        """
+        self.check(batch)
+        if "density" in batch:
+            batch = self.with_maps(batch)
+        return self.with_maps(self.uncompensated(batch, 0.5**self.dimensions))
+
+    def uncompensated(self, batch, weight=1.0):
+        """The batch with a `density` of `weight` for all samples but those of weight 0, and the `kernel` to it."""
         self.check(batch)
         density = ops.ones_like(self._trajectory(batch)[..., 0])
         if "density" in batch:
             density = ops.cast(ops.convert_to_tensor(batch["density"]) > 0, "float32")
+        density = weight * density
         kernel = normal_kernel(batch["trajectory"], density, self.size(batch), self.implementation)
         return {**batch, "density": density, "kernel": kernel}
 
@@ -214,7 +227,8 @@ class NonCartesian(Acquisition):
         if "density" not in batch:
             raise KeyError(
                 "The batch has no `density`; compute it from the trajectory, for example with "
-                "mri_zoo.physics.density.pipe_density(trajectory, size)."
+                "mri_zoo.physics.density.pipe_density(trajectory, size). A network that was trained without density "
+                "compensation needs none: NCPDNet and DealiasingNet with `compensated=False`."
             )
         return batch["density"]
 

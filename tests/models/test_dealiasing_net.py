@@ -1,6 +1,14 @@
+import keras
 import numpy as np
 import pytest
-from helpers import PaddedNonCartesian, acquire, recorded_noncartesian_batch, relative_error
+from helpers import (
+    PaddedNonCartesian,
+    acquire,
+    acquire_noncartesian,
+    ndft_matrix,
+    recorded_noncartesian_batch,
+    relative_error,
+)
 
 from mri_zoo import import_checkpoint
 from mri_zoo.layers.unet import UNetBlock
@@ -45,3 +53,14 @@ def test_without_a_correction_the_image_is_the_adjoint(rng):
 def test_a_network_must_be_a_layer():
     with pytest.raises(ValueError, match="`network` must be a Keras layer, got 'unet'"):
         DealiasingNet("unet")
+
+
+@pytest.mark.parametrize("size", [(15, 13), (7, 6, 5)])
+def test_without_compensation_all_samples_weigh_the_same(rng, size):
+    """The adjoint of transforms that are divided by the square root of the doubled grid, each."""
+    batch, _ = acquire_noncartesian(rng, size)
+    model = DealiasingNet(keras.layers.Identity(), compensated=False, physics=NonCartesian(size, len(size)))
+    matrix = ndft_matrix(batch["trajectory"][0], size)
+    adjoint = 0.5 ** len(size) * (batch["kspace"][:, 0] @ np.conj(matrix)).reshape(2, *size)
+    assert relative_error(model(batch), 2 * adjoint) < 1e-5  # the network is residual
+    assert DealiasingNet.from_config(model.get_config()).compensated is False

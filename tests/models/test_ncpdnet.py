@@ -3,6 +3,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from helpers import PaddedNonCartesian, acquire_noncartesian, recorded_noncartesian_batch, relative_error
+from tfkbnufft import kbnufft_adjoint, kbnufft_forward
+from tfkbnufft.kbnufft import KbNufftModule
 
 from mri_zoo import import_checkpoint
 from mri_zoo.models import NCPDNet, PDNet
@@ -80,6 +82,79 @@ def test_no_iteration_grids(rng, monkeypatch, num_iterations):
     model.compile("adam", "mae")
     model.train_on_batch(batch, np.abs(target))
     assert calls == [1, 1] * 2
+
+
+def without_compensation(model, batch, size, normalized):
+    """The predecessor's iterations without density compensation, with its transform.
+
+    Its samples are by ``2**(-dimensions / 2)`` smaller than ours of the same image, as its forward transform is.
+    """
+    transform = KbNufftModule(im_size=size, norm="ortho")
+    back = kbnufft_adjoint(transform._extract_nufft_interpob())
+    trajectory = np.swapaxes(batch["trajectory"], 1, 2)
+    maps = batch.get("sensitivity_maps", np.ones((1, 1, *size), "complex64"))
+
+    def adjoint(kspace):
+        images = np.asarray(back(tf.constant(kspace.astype("complex64")), tf.constant(trajectory)))
+        return np.sum(np.conj(maps) * images, 1)
+
+    def forward(image):
+        coils = tf.constant((maps * image[:, None]).astype("complex64"))
+        return np.asarray(kbnufft_forward(transform._extract_nufft_interpob())(coils, tf.constant(trajectory)))
+
+    def largest(image):
+        return np.max(np.abs(image), axis=tuple(range(1, image.ndim)), keepdims=True) if normalized else 1.0
+
+    measured = batch["kspace"] * 0.5 ** (len(size) / 2)
+    image = adjoint(measured)
+    scale = largest(image)
+    measured = measured / (scale if np.ndim(scale) == 0 else scale.reshape(-1, 1, 1))
+    primal = np.stack([image / scale] * model.num_primal, axis=-1)
+    for network in model.primal_nets:
+        back_projected = adjoint(forward(primal[..., 0]) - measured)
+        back_projected = (back_projected / largest(back_projected))[..., None]
+        parts = primal.real, primal.imag, back_projected.real, back_projected.imag
+        update = np.asarray(network(np.concatenate(parts, axis=-1).astype("float32")))
+        primal = primal + update[..., : model.num_primal] + 1j * update[..., model.num_primal :]
+    return primal[..., 0] * scale
+
+
+@pytest.mark.parametrize("size, coils, normalized", [((16, 14), 1, True), ((16, 14), 3, False), ((8, 6, 10), 1, False)])
+def test_network_without_compensation_is_the_predecessors(rng, size, coils, normalized):
+    physics = NonCartesian(size, len(size))
+    model = NCPDNet(2, 2, 4, normalized=normalized, compensated=False, physics=physics)
+    batch, _ = acquire_noncartesian(rng, size, coils, maps=coils > 1)
+    expected = without_compensation(model, batch, size, normalized)
+    assert relative_error(model(batch), expected) < 5e-3  # of the predecessor's table
+    del batch["density"]  # has no place in it
+    assert relative_error(model(batch), expected) < 5e-3
+    if normalized:
+        same = NCPDNet(2, 2, 4, normalized=True, physics=physics)
+        same.build()
+        same.set_weights(model.get_weights())
+        np.testing.assert_array_equal(same(batch), model(batch))
+
+
+def test_both_flags_are_kept_and_old_configurations_mean_what_they_meant():
+    for flags in ({}, {"normalized": True}, {"compensated": False}, {"normalized": True, "compensated": True}):
+        model = NCPDNet(1, 1, 2, **flags)
+        expected = {"normalized": False, "compensated": not flags.get("normalized"), **flags}
+        config = model.get_config()
+        assert {name: config[name] for name in expected} == expected
+        assert NCPDNet.from_config(model.get_config()).get_config() == config
+    del config["compensated"]
+    assert not NCPDNet.from_config(config).compensated
+    with pytest.raises(ValueError, match="`compensated` must be True or False, got 'no'"):
+        NCPDNet(1, 1, 2, compensated="no")
+
+
+def test_maps_of_a_network_without_compensation_are_those_with_it(rng):
+    batch, _ = acquire_noncartesian(rng, coils=3)
+    physics = NonCartesian((15, 13))
+    completed = physics.complete_uncompensated(batch)
+    expected = physics.complete(batch)["sensitivity_maps"]
+    np.testing.assert_array_equal(completed["sensitivity_maps"], expected)
+    np.testing.assert_array_equal(completed["density"], np.full(batch["density"].shape, 0.25))
 
 
 def test_normalized_network_sees_neither_the_scale_nor_the_density(rng):
