@@ -114,6 +114,14 @@ class ReconstructionModel(keras.Model):
         """
         return [self(batch)]
 
+    def coil_steps(self, batch):
+        """The images of `steps`, each with the network's own images of every coil, or with None where it has none.
+
+        A network of k-space or coil images, as `VarNet`, tells them (batch, coil, height, width): data consistency and
+        the losses of k-space take their Fourier transform. That of any other is F S x, of the image and the maps.
+        """
+        return [(image, None) for image in self.steps(batch)]
+
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Keras's loss of the cropped magnitude."""
         return super().compute_loss(x, y, magnitude_like(y, y_pred), sample_weight, training)

@@ -13,7 +13,8 @@ class DataConsistent(ReconstructionModel):
     """A model, and its samples replaced by the measured ones: S^H F^-1 (y + (1 - M) F S x), where x is its image.
 
     Self-supervised networks are used so (JSSL, equation 16). S are the maps that the model works with: the refined ones
-    of a `RefinedMaps`, else those of the batch or of `physics.complete`.
+    of a `RefinedMaps`, else those of the batch or of `physics.complete`. A network that has coil images of its own, as
+    `VarNet` and `RecurrentVarNet`, gives them in place of S x (see `coil_steps`).
 
     Args:
         model: gives x; its physics is used. One with a network of its own for the maps cannot be wrapped: it does not
@@ -32,18 +33,29 @@ class DataConsistent(ReconstructionModel):
         require_grid(self.physics, "DataConsistent")
         reconstruction_of(model)  # raises where the maps are not to be had
 
+    def build(self, input_shape=None):
+        """Create all weights, first the model's: `coil_steps` does not come by its own `build`."""
+        if not self.model.built:
+            self.model.build()
+        super().build(input_shape)
+
     def call(self, batch):
         """The data-consistent image, (batch, height, width) complex64."""
         batch = complete_with(self.model, batch)
-        return self.physics.combine_kspace(self.kspace(reconstruction_of(self.model)(batch), batch), batch)
+        image, coil_images = reconstruction_of(self.model).coil_steps(batch)[-1]
+        return self.physics.combine_kspace(self.kspace(image, batch, coil_images), batch)
 
     def batch_spec(self):
         """That of the model."""
         return self.model.batch_spec()
 
-    def kspace(self, image, batch):
-        """Full k-space (batch, coil, height, width): measured where it was sampled, of the image elsewhere."""
-        return replace_measured(self.physics.coil_kspace(image, batch), batch["kspace"], batch["mask"])
+    def kspace(self, image, batch, coil_images=None):
+        """Full k-space (batch, coil, height, width): measured where it was sampled, the network's elsewhere.
+
+        The network's is that of its `coil_images`, or of its image where it has none.
+        """
+        coils = self.physics.expand(image, batch) if coil_images is None else coil_images
+        return replace_measured(self.physics.kspace_of_coils(coils), batch["kspace"], batch["mask"])
 
     def get_config(self):
         """The constructor's arguments."""

@@ -74,6 +74,10 @@ class RecurrentVarNet(ReconstructionModel):
 
     def call(self, batch):
         """The reconstructed image, (batch, height, width) complex64."""
+        return self.coil_steps(batch)[-1][0]
+
+    def coil_steps(self, batch):
+        """The image and the coil images c of which it is the root-sum-of-squares: a list of that one pair."""
         batch = self.physics.complete(batch)
         measured = self.physics.coil_adjoint(batch["kspace"], batch)
         coils, states = measured, self._initial_states(measured, batch)
@@ -85,7 +89,7 @@ class RecurrentVarNet(ReconstructionModel):
             residual = self.physics.coil_normal(coils, batch) - measured
             coils = coils - scale(residual, self.step_sizes[unit]) + correction
         combined = self.physics.combine(coils, batch)
-        return scale(combined, root_sum_of_squares(coils) / root_sum_of_squares(combined[:, None]))
+        return [(scale(combined, root_sum_of_squares(coils) / root_sum_of_squares(combined[:, None])), coils)]
 
     def _initial_states(self, coils, batch):
         if self.initializer is None:

@@ -55,6 +55,10 @@ class RefinedMaps(ReconstructionModel):
         """The model's `steps`, with the refined maps."""
         return self.model.steps(self._refined(batch))
 
+    def coil_steps(self, batch):
+        """The model's `coil_steps`, with the refined maps."""
+        return self.model.coil_steps(self._refined(batch))
+
     def batch_spec(self):
         """That of the model."""
         return self.model.batch_spec()

@@ -90,6 +90,10 @@ class VarNet(ReconstructionModel):
 
     def call(self, batch):
         """The reconstructed image, (batch, height, width) complex64."""
+        return self.coil_steps(batch)[-1][0]
+
+    def coil_steps(self, batch):
+        """The image and the coil images c of which it is the root-sum-of-squares: a list of that one pair."""
         if self.refiner is None or not isinstance(self.physics, Cartesian):
             batch = self.physics.complete(batch)
         if self.refiner is not None:
@@ -101,7 +105,7 @@ class VarNet(ReconstructionModel):
             correction = from_channels(network(to_channels(image)))[..., 0]
             coils = coils - scale(error, step_size) - self.physics.expand(correction, batch)
         combined = self.physics.combine(coils, batch)
-        return scale(combined, root_sum_of_squares(coils) / root_sum_of_squares(combined[:, None]))
+        return [(scale(combined, root_sum_of_squares(coils) / root_sum_of_squares(combined[:, None])), coils)]
 
     def sensitivity_maps(self, batch):
         """The estimated maps, (batch, coil, height, width) complex64 of unit root-sum-of-squares."""

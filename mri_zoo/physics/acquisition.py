@@ -47,7 +47,11 @@ class Acquisition:
 
     def coil_kspace(self, image, batch):
         """F S x: the full Cartesian k-space of every coil, whatever was sampled."""
-        return (fft2c if self.dimensions == 2 else fft3c)(self.expand(image, batch))
+        return self.kspace_of_coils(self.expand(image, batch))
+
+    def kspace_of_coils(self, coil_images):
+        """F c: the full Cartesian k-space of coil images (batch, coil, *size)."""
+        return (fft2c if self.dimensions == 2 else fft3c)(coil_images)
 
     def uncompensated(self, batch):
         """The batch with density weights of 1; on a grid there are none."""

@@ -56,10 +56,6 @@ class Cartesian(Acquisition):
         """F^H M F c: what sampling leaves of each coil's image."""
         return masked_in_kspace(coil_images, batch["mask"], self.dimensions)
 
-    def coil_kspace(self, image, batch):
-        """F S x: the full k-space of every coil, before sampling."""
-        return self._fft(self.expand(image, batch))
-
     def combine_kspace(self, kspace, batch):
         """S^H F^H: the full k-space of every coil to one image, the adjoint of `coil_kspace`."""
         return self.combine(self._ifft(kspace), batch)

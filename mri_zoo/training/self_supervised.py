@@ -1,10 +1,10 @@
 """Training without ground truth, alone (SSDU) or together with supervised training on other data (JSSL).
 
 A batch has input and target samples: `kspace` and `mask` of the input, `target_kspace` and `target_mask`. The network
-sees the input alone, its image is turned back into k-space, and the samples of the target are compared, and their
-image. Where ground truth is missing, input and target are a partition of what was sampled (`GaussianSplit`,
-`UniformSplit`, `ShotSplit`); where it is there, the target is all of k-space (`FullTarget`), and the same loss is
-supervised. So a training is self-supervised, supervised or joint by its data sets alone.
+sees the input alone, its image (or its coil images, where it has its own) is turned back into k-space, and the samples
+of the target are compared, and their image. Where ground truth is missing, input and target are a partition of what was
+sampled (`GaussianSplit`, `UniformSplit`, `ShotSplit`); where it is there, the target is all of k-space (`FullTarget`),
+and the same loss is supervised. So a training is self-supervised, supervised or joint by its data sets alone.
 """
 
 import keras
@@ -62,6 +62,10 @@ class JointTraining(ReconstructionModel):
         target_density: (batch, samples) float32, the compensation of the target's samples, zero outside.
     A network is then judged by what it predicts of the target alone: measured samples have no place in its k-space.
 
+    Of `VarNet` and `RecurrentVarNet` the k-space is that of their own coil images, of other networks that of the image
+    and the maps. Where the network is no `DataConsistent`, supervised samples are judged by what it gives: its image
+    and, of these two, its k-space as it is.
+
     Sensitivity maps come from all that was sampled, also of a partition, as the authors' do: the centre alone has
     them, and the partition has holes there. Of a network with several `steps`, each counts, with weights from 0.1 to 1.
 
@@ -92,19 +96,30 @@ class JointTraining(ReconstructionModel):
         """That of the network."""
         return self.network.batch_spec()
 
+    def build(self, input_shape=None):
+        """Create all weights, first the network's: `coil_steps` does not come by its own `build`."""
+        if not self.network.built:
+            self.network.build()
+        super().build(input_shape)
+
     def _check(self, x):
         super()._check(x)
         if isinstance(x, dict) and "target_kspace" in x:
             _check_target(x)
 
     def call(self, batch):
-        """The network's image, or of a batch with a target a dict of the `images` of all steps and of the maps."""
+        """The network's image, or of a batch with a target a dict of the `images` of all steps and of the maps.
+
+        Networks with coil images of their own also give these, see `coil_steps`.
+        """
         if "target_kspace" not in batch:
             return self.network(batch)
         _check_target(batch)
         maps = self._maps(batch)
         known = {key: batch[key] for key in ("kspace", "mask", "trajectory", "density", "kernel") if key in batch}
-        return {"images": reconstruction_of(self.network).steps(known | maps), **maps}
+        images, coil_images = zip(*reconstruction_of(self.network).coil_steps(known | maps), strict=True)
+        prediction = {"images": list(images), **maps}
+        return prediction if coil_images[-1] is None else {**prediction, "coil_images": list(coil_images)}
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """See the class; as in Keras, what the layers add to the loss (regularisation) is added.
@@ -143,16 +158,22 @@ class JointTraining(ReconstructionModel):
         """The k-space of the target and the image that one step gives, of which the loss is taken."""
         maps = {key: value for key, value in prediction.items() if key == "sensitivity_maps"}
         image = prediction["images"][step]
+        coils = prediction["coil_images"][step] if "coil_images" in prediction else None
+        partitioned = batch["self_supervised"] > 0
         if self.along_trajectory:
             target = {"trajectory": batch["trajectory"], "density": batch["target_density"], "kernel": batch["kernel"]}
-            kspace = scale(self.physics.forward(image, target | maps), batch["target_mask"])
+            coils = self.physics.expand(image, maps) if coils is None else coils
+            kspace = scale(self.physics.coil_forward(coils, target | maps), batch["target_mask"])
             projected = self.physics.adjoint(kspace, target | maps)
         else:
-            kspace = scale(self.model.kspace(image, {**batch, **maps}), batch["target_mask"])
+            kspace = self.model.kspace(image, {**batch, **maps}, coils)
+            if coils is not None and not self.judges_consistent:  # k-space as the network gives it, like its image
+                kspace = ops.where(_broadcast(partitioned, kspace), kspace, self.physics.kspace_of_coils(coils))
+            kspace = scale(kspace, batch["target_mask"])
             projected = self.physics.combine_kspace(kspace, maps)
         if self.judges_consistent:
             return kspace, projected
-        return kspace, ops.where(_broadcast(batch["self_supervised"], image) > 0, projected, image)
+        return kspace, ops.where(_broadcast(partitioned, image), projected, image)
 
     def _maps(self, batch):
         """The sensitivity maps, from all samples of a partition; {} of one coil without."""

@@ -7,12 +7,14 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers import JOINT_LOSSES, center, relative_error
+import torch
+from helpers import JOINT_LOSSES, center, direct_batches, relative_error
 
 from mri_zoo import import_checkpoint
 from mri_zoo.data.fourier import ifft2c, root_sum_of_squares
 from mri_zoo.losses import DualDomainLoss
 from mri_zoo.models import DataConsistent
+from mri_zoo.models.base import ReconstructionModel
 from mri_zoo.models.data_consistent import reconstruction_of
 from mri_zoo.presets.importers import find_architecture
 from mri_zoo.presets.importers.checkpoint import Checkpoint, channels_last
@@ -177,3 +179,65 @@ def test_images_that_keep_their_samples_equal_those_of_direct(reference, make, e
         batch["sensitivity_maps"] = io["sensitivity_map"]
         assert relative_error(np.abs(model(batch)), io[f"{engine}_eval_output_image"]) < 1e-5
         assert relative_error(np.abs(model.model(batch)), io[f"{engine}_eval_output_image"]) > 1e-2
+
+
+@pytest.mark.parametrize("consistent", [True, False])
+@pytest.mark.parametrize("partitioned", [True, False])
+def test_varnet_is_trained_by_the_kspace_of_its_own_coils(reference, monkeypatch, partitioned, consistent):
+    """Its engines for SSL and JSSL judge consistent images, the plain one what the network gives."""
+    path = reference / "pytorch" / "direct_e2evarnet" / "checkpoint.pt"
+    checkpoint, foreign = Checkpoint(path), find_architecture("direct", "VarNet")
+    batch, target, _ = recorded_batch(reference / "pytorch" / "direct_jssl_engine_vsharp", partitioned)
+    direct = direct_formulas.Direct(checkpoint.arrays, direct_formulas.smooth_leaky_relu)
+    tensors = {key: direct_formulas.double(array) for key, array in batch.items()}
+    maps, kept = tensors["sensitivity_maps"], partitioned or consistent
+    kspace = direct.varnet(tensors["kspace"], tensors["mask"], maps)
+    outputs = [(torch.linalg.vector_norm(direct_formulas.ifft2c(kspace), dim=1), kspace)]
+    if not kept:
+        tensors |= {"kspace": 0 * kspace, "mask": 0 * tensors["mask"]}
+    losses, image = direct_formulas.joint_losses(outputs, maps, tensors, direct_formulas.double(target), kept)
+    sum(losses).backward()
+
+    network = import_checkpoint(path, "direct", "VarNet", {"data_consistent": consistent})
+    model, weights = JointTraining(network), network.trainable_variables
+    model.compile(loss=DualDomainLoss())
+    make_smooth(network, monkeypatch)
+    with tf.GradientTape() as tape:
+        prediction = model(batch)
+        loss = model.compute_loss(batch, target, prediction)
+    assert float(loss) == pytest.approx(sum(losses).item(), rel=1e-5)
+    assert relative_error(np.abs(model._predicted(batch, prediction, -1)[1]), image.detach()) < 1e-5
+    gradients = {id(weight): x for weight, x in zip(weights, tape.gradient(loss, weights), strict=True)}
+    for weight, name, _ in foreign.weights(network, checkpoint):
+        gradient, expected = gradients[id(weight)], channels_last(direct.weights[name].grad.numpy())
+        if "up_conv.2.1" in name:  # where the importer turns the sign
+            expected = -expected
+        # Step sizes of where all samples are replaced have no influence.
+        size = np.max(np.abs(expected))
+        assert np.max(np.abs(gradient - expected.reshape(gradient.shape))) < (2e-4 * size if size else 1e-4), name
+
+
+@pytest.mark.parametrize(
+    "case, architecture", [("direct_e2evarnet", "VarNet"), ("direct_recurrentvarnet", "RecurrentVarNet")]
+)
+def test_consistent_images_of_networks_of_kspace_equal_those_of_the_recorded_kspace(reference, case, architecture):
+    folder = reference / "pytorch" / case
+    (path,) = folder.glob("checkpoint.*")
+    options = {"initializer_dilations": (1, 1, 2, 4)} if architecture == "RecurrentVarNet" else {}
+    model = import_checkpoint(path, "direct", architecture, {"data_consistent": True, **options})
+    _, (batch, recorded) = direct_batches(folder / "io.npz")
+    kspace = (1 - batch["mask"]) * recorded["output_kspace"] + batch["kspace"]
+    expected = np.sum(np.conj(batch["sensitivity_maps"]) * ifft2c(kspace), axis=1)
+    assert relative_error(model(batch), expected) < 2e-5
+    assert relative_error(DataConsistent(ImageOf(model.model))(batch), expected) > 1e-2
+
+
+class ImageOf(ReconstructionModel):
+    """A network whose coil images are not told."""
+
+    def __init__(self, model):
+        super().__init__(physics=model.physics)
+        self.model = model
+
+    def call(self, batch):
+        return self.model(batch)
