@@ -27,7 +27,8 @@ class MoDL(ReconstructionModel):
         order: "network_first" computes C D ... C D A^H y (Aggarwal et al.); "network_last" D C ... D C, where the
             first C has z = 0 and starts from A^H y (Deep J-Sense); "network_between" C D ... C D C, where the first z
             is `start` (DIRECT's `ConjGradNet`).
-        start: "adjoint", the image A^H y, or "zeros".
+        start: "adjoint", the image A^H y, "coil_sum", the sum of the coil images without maps, or "zeros"; DIRECT's
+            `image_init` of "sense", "zero_filled" and "zeros".
         learned_scale: multiply each denoised image by a number of its own (DIRECT).
         physics: the acquisition.
 
@@ -57,8 +58,8 @@ class MoDL(ReconstructionModel):
         check_flags(shared=shared, learned_scale=learned_scale)
         if order not in ("network_first", "network_last", "network_between"):
             raise ValueError(f'`order` must be "network_first", "network_last" or "network_between", got {order!r}.')
-        if start not in ("adjoint", "zeros"):
-            raise ValueError(f'`start` must be "adjoint" or "zeros", got {start!r}.')
+        if start not in ("adjoint", "coil_sum", "zeros"):
+            raise ValueError(f'`start` must be "adjoint", "coil_sum" or "zeros", got {start!r}.')
         self.num_iterations, self.shared, self.num_steps = num_iterations, shared, num_steps
         self.order, self.start, self.learned_scale = order, start, learned_scale
         network = PreActivationResNet() if network is None else network
@@ -75,7 +76,9 @@ class MoDL(ReconstructionModel):
         """The reconstructed image, (batch, height, width) complex64."""
         batch = self.physics.complete(batch)
         adjoint = self.physics.adjoint(batch["kspace"], batch)
-        image = ops.zeros_like(adjoint) if self.start == "zeros" else adjoint
+        image = self.physics.coil_sum(batch["kspace"], batch) if self.start == "coil_sum" else adjoint
+        if self.start == "zeros":
+            image = ops.zeros_like(adjoint)
         if self.order == "network_between":
             image = self._consistent(image, adjoint, batch)
         elif self.order == "network_last":

@@ -27,11 +27,12 @@ class RecurrentVarNet(ReconstructionModel):
         num_filters: channels of the states.
         num_layers: recurrent units, one above the other.
         shared: one H for all iterations, with one step size, else one for each.
-        initializer_filters: channels of the dilated convolutions that draw the first states from the Fourier transform
-            of A^H y (DIRECT's ``initializer_initialization="sense"``; its others are not offered); None for states of
-            zero.
+        initializer_filters: channels of the dilated convolutions that draw the first states; None for states of zero.
         initializer_dilations: their dilations.
         initializer_scales: how many of them the states see.
+        initializer_image: whose Fourier transform they see: "adjoint", A^H y, or "coil_sum", the sum of the coil images
+            without maps; DIRECT's `initializer_initialization` of "sense" and "zero_filled". (Its "input_image" is an
+            image that the batch would have to bring, which no engine of DIRECT does.)
         physics: the acquisition.
 
     Reference: Yiasemis et al., CVPR 2022; 6,918,424 parameters in its configuration for the Calgary-Campinas data,
@@ -47,9 +48,13 @@ class RecurrentVarNet(ReconstructionModel):
         initializer_filters=(32, 32, 64, 64),
         initializer_dilations=(1, 1, 2, 4),
         initializer_scales=3,
+        initializer_image="adjoint",
         **kwargs,
     ):
         super().__init__(**kwargs)
+        if initializer_image not in ("adjoint", "coil_sum"):
+            raise ValueError(f'`initializer_image` must be "adjoint" or "coil_sum", got {initializer_image!r}.')
+        self.initializer_image = initializer_image
         check_counts(num_iterations=num_iterations, num_filters=num_filters)
         check_flags(shared=shared)
         self.num_iterations, self.num_filters, self.num_layers = num_iterations, num_filters, num_layers
@@ -94,7 +99,9 @@ class RecurrentVarNet(ReconstructionModel):
     def _initial_states(self, coils, batch):
         if self.initializer is None:
             return None
-        image = self.physics.maps_as_seen(self.physics.combine(coils, batch))  # as the image of one coil
+        combined = self.initializer_image == "adjoint"
+        image = self.physics.combine(coils, batch) if combined else self.physics.coil_sum(batch["kspace"], batch)
+        image = self.physics.maps_as_seen(image)  # as the image of one coil
         kspace = self.physics.kspace_as_seen(self.physics.coil_kspace(image, {}))[:, 0]
         return self.initializer(to_channels(kspace[..., None]))
 
@@ -109,4 +116,5 @@ class RecurrentVarNet(ReconstructionModel):
             "initializer_filters": self.initializer_filters,
             "initializer_dilations": self.initializer_dilations,
             "initializer_scales": self.initializer_scales,
+            "initializer_image": self.initializer_image,
         }

@@ -20,9 +20,8 @@ class VarNet(ReconstructionModel):
 
     The sensitivity maps S come from the central lines of k-space: a network corrects the image of each coil, and the
     results are divided by their root-sum-of-squares. Maps of the batch are not used. Of non-Cartesian data, which has
-    no lines, the network corrects the maps of `physics.estimate_maps`. fastMRI's option ``mask_center=False``, maps
-    from all of k-space, is not offered. Each cascade then computes, with a
-    learned step size w and a network of its own::
+    no lines, the network corrects the maps of `physics.estimate_maps`. Each cascade then computes, with a learned step
+    size w and a network of its own::
 
         k <- k - w M (k - y) - F S net(S^H F^-1 k)
 
@@ -42,7 +41,8 @@ class VarNet(ReconstructionModel):
         refiner_pools: scales below the finest of the maps' network.
         normalized: the networks of the cascades normalise their input; DIRECT's `EndToEndVarNet` has plain U-nets, and
             no network for the maps. It adds the correction; its importer turns the sign of the last convolutions.
-        num_low_frequencies: central lines for the maps; by default those of the mask, see `calibration_region`.
+        num_low_frequencies: central lines for the maps; by default those of the mask, see `calibration_region`; "all"
+            for all that was sampled, fastMRI's ``mask_center=False``.
         physics: the acquisition.
 
     Reference: Sriram et al., E2E-VarNet, MICCAI 2020; `VarNet` of fastMRI, whose released weights have 29,936,966
@@ -62,7 +62,7 @@ class VarNet(ReconstructionModel):
     ):
         super().__init__(**kwargs)
         check_counts(num_cascades=num_cascades)
-        if num_low_frequencies is not None:
+        if num_low_frequencies not in (None, "all"):
             check_counts(num_low_frequencies=num_low_frequencies)
         check_flags(normalized=normalized)
         self.num_cascades, self.num_filters, self.num_pools = num_cascades, num_filters, num_pools
@@ -109,13 +109,16 @@ class VarNet(ReconstructionModel):
 
     def sensitivity_maps(self, batch):
         """The estimated maps, (batch, coil, height, width) complex64 of unit root-sum-of-squares."""
-        if not isinstance(self.physics, Cartesian):
-            return self.refiner(self.physics.estimate_maps(batch))
-        if self.num_low_frequencies is None:
-            center = calibration_region(batch["mask"], even=True)
-        else:
-            center = low_frequency_lines(ops.shape(batch["mask"])[-1], self.num_low_frequencies)
-        coils = self.physics.maps_as_seen(self.physics.coil_adjoint(scale(batch["kspace"], center), batch))
+        kspace = batch["kspace"]
+        if self.num_low_frequencies != "all":
+            if not isinstance(self.physics, Cartesian):
+                return self.refiner(self.physics.estimate_maps(batch))
+            if self.num_low_frequencies is None:
+                center = calibration_region(batch["mask"], even=True)
+            else:
+                center = low_frequency_lines(ops.shape(batch["mask"])[-1], self.num_low_frequencies)
+            kspace = scale(kspace, center)
+        coils = self.physics.maps_as_seen(self.physics.coil_adjoint(kspace, batch))
         return self.physics.maps_as_seen(self.refiner(coils))
 
     def get_config(self):

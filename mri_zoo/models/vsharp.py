@@ -16,7 +16,7 @@ class VSHARP(ReconstructionModel):
     """Variable splitting half-quadratic ADMM: a denoiser in turn with gradient steps on the data.
 
     The regularised image is a variable of its own, z, tied to the image x by Lagrange multipliers u and a penalty r.
-    The network begins with x = z = A^H y and u = net_u(x), and each iteration computes::
+    The network begins with x = z = A^H y (or another `start`) and u = net_u(x), and each iteration computes::
 
         z <- net([z, x, u / r])
         x <- x - s_j (A^H (A x - y) + r (x - z) + u)    for j = 1, ..., `num_gradient_steps`
@@ -41,10 +41,13 @@ class VSHARP(ReconstructionModel):
         initializer_dilations: of each of them.
         initializer_scales: how many of them its last convolution sees.
         initializer_activation: of the last convolution: "prelu", Keras's name, or the negative slope of a leaky ReLU.
+        start: of x and z: "adjoint", A^H y, or "coil_sum", the sum of the coil images without maps; DIRECT's
+            `image_init` of "sense" and "zero_filled".
         physics: the acquisition, in two dimensions.
 
     Raises:
-        ValueError: if a number is no whole one from 1 on, or denoiser and physics do not have the model's dimensions.
+        ValueError: if a number is no whole one from 1 on, `start` is another, or denoiser and physics do not have the
+            model's dimensions.
 
     Example:
         >>> with keras.RematScope("list_of_layers", layer_names=["denoiser"]):  # computed again
@@ -67,9 +70,13 @@ class VSHARP(ReconstructionModel):
         initializer_dilations=(1, 1, 2, 4),
         initializer_scales=1,
         initializer_activation="prelu",
+        start="adjoint",
         **kwargs,
     ):
         super().__init__(**kwargs)
+        if start not in ("adjoint", "coil_sum"):
+            raise ValueError(f'`start` must be "adjoint" or "coil_sum", got {start!r}.')
+        self.start = start
         check_counts(num_iterations=num_iterations, num_gradient_steps=num_gradient_steps)
         check_flags(shared=shared)
         self.num_iterations, self.num_gradient_steps, self.shared = num_iterations, num_gradient_steps, shared
@@ -124,7 +131,10 @@ class VSHARP(ReconstructionModel):
     def steps(self, batch):
         """The image after each iteration, a list of (batch, height, width) complex64."""
         batch = self.physics.complete(batch)
-        measured = image = denoised = self.physics.adjoint(batch["kspace"], batch)
+        measured = image = self.physics.adjoint(batch["kspace"], batch)
+        if self.start == "coil_sum":
+            image = self.physics.coil_sum(batch["kspace"], batch)
+        denoised = image
         multipliers = from_channels(self.initializer(to_channels(image[..., None]))[0])[..., 0]
         images = []
         for i in range(self.num_iterations):
@@ -152,6 +162,7 @@ class VSHARP(ReconstructionModel):
             "initializer_dilations": self.initializer.dilations,
             "initializer_scales": self.initializer.num_scales,
             "initializer_activation": self.initializer.activation,
+            "start": self.start,
         }
 
 

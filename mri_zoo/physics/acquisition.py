@@ -30,6 +30,10 @@ class Acquisition:
         """The measurement to the coil-combined image (batch, *size) complex64."""
         return self.combine(self.coil_adjoint(kspace, batch), batch)
 
+    def coil_sum(self, kspace, batch):
+        """The measurement to the sum of the coil images, without maps, (batch, *size): DIRECT's "zero_filled" image."""
+        return self.maps_as_seen(ops.sum(self.coil_adjoint(kspace, batch), axis=1))
+
     def normal(self, image, batch):
         """Adjoint of forward, without the measurement in between."""
         return self.combine(self.coil_normal(self.expand(image, batch), batch), batch)

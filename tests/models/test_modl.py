@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
-from helpers import acquire, direct_batches, relative_error
+from helpers import acquire, direct_batches, fft_reference, relative_error
 
 from mri_zoo import import_checkpoint
+from mri_zoo.data.fourier import ifft2c
 from mri_zoo.layers.resnet import PreActivationResNet, ScaledResNet
 from mri_zoo.models import MoDL
 
@@ -79,9 +80,26 @@ def test_one_network_or_many():
         ({"num_iterations": 0}, "`num_iterations` must be a whole number >= 1, got 0"),
         ({"num_steps": 0}, "`num_steps` must be a whole number >= 1, got 0"),
         ({"order": "last"}, "`order` must be \"network_first\", .*, got 'last'"),
-        ({"start": "sense"}, '`start` must be "adjoint" or "zeros", got \'sense\''),
+        ({"start": "sense"}, '`start` must be "adjoint", "coil_sum" or "zeros", got \'sense\''),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         MoDL(**arguments)
+
+
+@pytest.mark.parametrize("start", ["adjoint", "coil_sum", "zeros"])
+def test_first_consistent_image_is_the_solution_for_the_start(rng, monkeypatch, start):
+    """Conjugate gradients that converge: (A^H A + w I) x = A^H y + w z, with z the named image."""
+    model = MoDL(1, ScaledResNet(2, 4, 1), num_steps=20, order="network_between", start=start)
+    batch, _ = acquire(rng, (5, 6), coils=3, maps=True, batch_size=1)
+    model.build()
+    model.weight.assign(0.5)
+    maps, coils = batch["sensitivity_maps"], ifft2c(batch["kspace"])
+    adjoint = np.sum(np.conj(maps) * coils, axis=1)
+    first = {"adjoint": adjoint, "coil_sum": np.sum(coils, axis=1), "zeros": 0 * adjoint}[start]
+    seen = []
+    monkeypatch.setattr(model, "_denoised", lambda image, i: seen.append(np.asarray(image)) or image)
+    model(batch)
+    normal = np.sum(np.conj(maps) * ifft2c(batch["mask"] * fft_reference(maps * seen[0][:, None])), axis=1)
+    assert relative_error(normal + 0.5 * seen[0], adjoint + 0.5 * first) < 1e-5

@@ -130,3 +130,17 @@ def test_a_training_checkpoint_of_direct_has_a_network_for_the_maps_too(referenc
     expected = alone({**batch, "sensitivity_maps": maps.sensitivity_maps(batch)})
     assert relative_error(model(batch), expected) < 1e-6
     assert relative_error(np.abs(model(batch)), outputs["output_image_rss"]) > 1e-2
+
+
+def test_maps_of_all_samples_are_those_of_the_whole_coil_images(rng, model):
+    """fastMRI with `mask_center=False`: each coil's image through the network, over their root-sum-of-squares."""
+    batch, _ = acquire(rng, coils=3)
+    config = {**model.get_config(), "num_low_frequencies": "all"}
+    whole = VarNet.from_config(config)
+    whole.build()
+    whole.set_weights(model.get_weights())
+    assert whole.get_config() == config
+    coils = np.stack([model.refiner.network(ifft2c(coil)[..., None])[..., 0] for coil in batch["kspace"]])
+    expected = coils / np.linalg.norm(coils, axis=1, keepdims=True)
+    assert relative_error(whole.sensitivity_maps(batch), expected) < 1e-5
+    assert relative_error(model.sensitivity_maps(batch), expected) > 1e-2

@@ -1,3 +1,4 @@
+import direct_formulas
 import keras
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from mri_zoo.models import VSHARP, VSHARP3D, RefinedMaps
 from mri_zoo.physics.cartesian import Cartesian
 from mri_zoo.physics.gridded import Gridded
 from mri_zoo.physics.noncartesian import NonCartesian
+from mri_zoo.presets.importers import find_architecture
+from mri_zoo.presets.importers.checkpoint import Checkpoint
 
 SMALL = {"num_iterations": 2, "num_gradient_steps": 2, "initializer_filters": (3,), "initializer_dilations": (2,)}
 
@@ -211,3 +214,21 @@ def test_in_three_dimensions_other_arguments_are_refused():
     with pytest.raises(ValueError, match="`denoiser` must have 3 dimensions, got 2"):
         VSHARP3D(InstanceUNet(2, 2, 1))
     assert small_3d(physics=NonCartesian(dimensions=3)).physics.dimensions == 3
+
+
+@pytest.mark.parametrize("start, theirs", [("adjoint", "sense"), ("coil_sum", "zero_filled")])
+def test_image_of_the_start_equals_the_formulas_of_direct(reference, start, theirs):
+    folder = reference / "pytorch" / "direct_jssl_engine_vsharp"
+    model = import_checkpoint(folder / "model_7.pt", "direct", "VSHARP", {"start": start})
+    checkpoint = Checkpoint(folder / "model_7.pt")
+    direct = direct_formulas.Direct(find_architecture("direct", "VSHARP").select(checkpoint.arrays))
+    with np.load(folder / "io.npz") as io:
+        batch = {"kspace": io["masked_kspace"], "mask": io["sampling_mask"][..., 0].astype("float32")}
+        batch["sensitivity_maps"] = io["sensitivity_map"]
+    kspace, mask, maps = (direct_formulas.double(batch[key]) for key in ("kspace", "mask", "sensitivity_maps"))
+    expected = direct.vsharp(kspace, mask, direct.refined(maps), theirs)
+    for image, other in zip(model.steps(batch), expected, strict=True):
+        assert relative_error(image, other.detach()) < 2e-5
+    assert model.model.get_config()["start"] == start
+    with pytest.raises(ValueError, match='`start` must be "adjoint" or "coil_sum", got \'zeros\''):
+        VSHARP(start="zeros", **SMALL)
