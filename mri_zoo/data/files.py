@@ -20,7 +20,15 @@ import nibabel
 import numpy as np
 
 from mri_zoo.data.fourier import fft2c
-from mri_zoo.data.hdf5 import DatasetSlices, hdf5_dataset, hdf5_error, number_attribute, open_hdf5, text_attribute
+from mri_zoo.data.hdf5 import (
+    DatasetSlices,
+    hdf5_dataset,
+    hdf5_error,
+    hdf5_item,
+    number_attribute,
+    open_hdf5,
+    text_attribute,
+)
 from mri_zoo.data.simulate import smooth_phase
 from mri_zoo.data.volume import DataError, Volume, VolumeInfo, check_finite, checked_slices
 
@@ -309,14 +317,12 @@ def _mask(file, height, width):
     """(1 or height, width) float32, or None."""
     if "mask" not in file:
         return None
-    mask = np.atleast_2d(file["mask"][()])
-    if mask.shape not in ((1, width), (height, width)) or mask.dtype.kind not in "biuf":
-        raise hdf5_error(
-            file,
-            "mask",
-            f"has shape {file['mask'].shape} and type {mask.dtype}",
-            f"({width},) or ({height}, {width}) numbers, to fit `kspace`",
-        )
+    stored, expected = hdf5_item(file, "mask"), f"({width},) or ({height}, {width}) numbers, to fit `kspace`"
+    if not isinstance(stored, h5py.Dataset):
+        raise hdf5_error(file, "mask", f"is a {type(stored).__name__.lower()}", expected)
+    if stored.shape not in ((width,), (1, width), (height, width)) or stored.dtype.kind not in "biuf":
+        raise hdf5_error(file, "mask", f"has shape {stored.shape} and type {stored.dtype}", expected)
+    mask = np.atleast_2d(stored[()])
     if not mask.any():
         raise hdf5_error(file, "mask", "samples nothing", "1 where sampled")
     return (mask != 0).astype(np.float32)
@@ -325,15 +331,23 @@ def _mask(file, height, width):
 def _padding(file, width):
     """First and one-past-last acquired column as fastMRI finds them in the ISMRMRD header, (0, width) without one."""
     try:
-        encoding = ElementTree.fromstring(file["ismrmrd_header"][()]).find("{*}encoding")
+        encoding = ElementTree.fromstring(_header(file)).find("{*}encoding")
         size = int(encoding.find("{*}encodedSpace/{*}matrixSize/{*}y").text)
         limits = encoding.find("{*}encodingLimits/{*}kspace_encoding_step_1")
         first = size // 2 - int(limits.find("{*}center").text)
         stop = first + int(limits.find("{*}maximum").text) + 1
-    except (KeyError, AttributeError, TypeError, ValueError, ElementTree.ParseError):
+    except (AttributeError, TypeError, ValueError, LookupError, ElementTree.ParseError):  # also an unknown encoding
         return 0, width
     first, stop = max(first, 0), min(stop, width)
     return (first, stop) if first < stop else (0, width)
+
+
+def _header(file):
+    """The XML header of a fastMRI file; one value, as an array of any size could be called so."""
+    stored = hdf5_item(file, "ismrmrd_header")
+    if not isinstance(stored, h5py.Dataset) or stored.shape != ():
+        raise TypeError("the header is no text")
+    return stored[()]
 
 
 @contextlib.contextmanager

@@ -19,6 +19,10 @@ def open_hdf5(path):
     try:
         with h5py.File(path, "r") as file:
             yield file
+    except BlockingIOError as error:
+        raise DataError(
+            f"{path}: is locked, as another process is writing it; try again when that has ended."
+        ) from error
     except (OSError, RuntimeError) as error:  # h5py has no error of its own
         raise DataError(f"{path}: is truncated or damaged; expected a whole HDF5 file ({error}).") from error
 
@@ -28,9 +32,38 @@ def hdf5_error(file, name, found, expected):
     return DataError(f"{file.filename}: dataset `{name}` {found}; expected {expected}.")
 
 
+def hdf5_item(file, name):
+    """What an HDF5 file or group has under a name, None where there is nothing.
+
+    Raises:
+        DataError: if it is a link that leads nowhere, or lies outside of the file's folder: external storage, virtual
+            datasets and links to other files could show any file of the machine as an image.
+    """
+    path, link, item = file.file.filename, file.get(name, getlink=True), file.get(name)
+    if isinstance(link, h5py.ExternalLink):
+        _require_inside(path, name, link.filename)
+    if link is not None and item is None:
+        target = f" in {link.filename!r}" if isinstance(link, h5py.ExternalLink) else ""
+        raise DataError(f"{path}: `{name}` is a link to {link.path!r}{target}, where nothing is; expected a dataset.")
+    if item is not None:
+        _require_inside(path, name, item.file.filename)
+    if isinstance(item, h5py.Dataset):
+        sources = [source.file_name for source in item.virtual_sources()] if item.is_virtual else []
+        for source in (*sources, *(external[0] for external in item.external or ())):
+            _require_inside(path, name, source)
+    return item
+
+
+def _require_inside(path, name, other):
+    """Refuse an item of a file at `path` whose samples lie in another file outside of its folder."""
+    folder = Path(path).resolve().parent
+    if other != "." and not (folder / other).resolve().is_relative_to(folder):
+        raise DataError(f"{path}: `{name}` lies in {other!r}; expected what lies in the file itself or in its folder.")
+
+
 def hdf5_dataset(file, name, kind, ranks, axes):
     """The dataset after checks of its type ("complex" or "real"), rank and emptiness."""
-    dataset = file.get(name)
+    dataset = hdf5_item(file, name)
     if not isinstance(dataset, h5py.Dataset):
         raise DataError(f"{file.filename}: has no dataset `{name}`, only {sorted(file)}; expected {axes}.")
     if dataset.dtype.kind not in ("c" if kind == "complex" else "iuf"):
@@ -74,7 +107,7 @@ class DatasetSlices:
 
     def _read_by_hdf5(self, slices, samples):
         with open_hdf5(self.path) as file:
-            dataset = file.get(self.name)
+            dataset = hdf5_item(file, self.name)
             if dataset is None or _form(dataset) != (self.dtype, self.shape):
                 raise DataError(f"{self.path}: dataset `{self.name.lstrip('/')}` is not the one first seen there.")
             for position, index in enumerate(slices):

@@ -13,7 +13,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from mri_zoo.data.hdf5 import DatasetSlices, hdf5_dataset, hdf5_error, open_hdf5, text_attribute
+from mri_zoo.data.hdf5 import DatasetSlices, hdf5_dataset, hdf5_error, hdf5_item, open_hdf5, text_attribute
 from mri_zoo.data.trajectories import as_trajectory
 from mri_zoo.data.volume import DataError, Volume, VolumeInfo, check_finite, checked_slices
 from mri_zoo.physics.nufft import check_density, check_reach
@@ -237,20 +237,23 @@ class ISMRMRDFile:
         return np.stack(values).astype(np.float32, copy=False)
 
     def _heads(self, file):
-        data = file.get(f"{self._group}/data")
+        data = hdf5_item(file, f"{self._group}/data")
         names = getattr(getattr(data, "dtype", None), "names", None) or ()
         if not {"head", "traj", "data"} <= set(names) or not data.size:
             raise DataError(f"{self.path}: has no readouts in `{self._group}/data`; expected ISMRMRD's layout.")
-        return data.fields("head")[()]
+        heads = data.fields("head")[()]
+        if not {"flags", "idx", "active_channels", "number_of_samples"} <= set(heads.dtype.names or ()):
+            raise DataError(f"{self.path}: `head` in `{self._group}/data` has no flags; expected ISMRMRD's layout.")
+        return heads
 
     def _encoding(self, file):
         """Matrix size (z, y, x), the central line and the padding, of the XML header."""
         try:
-            text = file[f"{self._group}/xml"][0]
+            text = hdf5_item(file, f"{self._group}/xml")[0]
             encoding = ElementTree.fromstring(text).find("{*}encoding")
             matrix = encoding.find("{*}encodedSpace/{*}matrixSize")
             size = tuple(int(matrix.find(f"{{*}}{axis}").text) for axis in "zyx")
-        except (KeyError, AttributeError, TypeError, ValueError, ElementTree.ParseError) as error:
+        except (LookupError, AttributeError, TypeError, ValueError, ElementTree.ParseError) as error:
             raise DataError(
                 f"{self.path}: has no `{self._group}/xml` with an encoded matrix size ({error})."
             ) from error

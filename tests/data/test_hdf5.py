@@ -1,0 +1,69 @@
+"""Tests of what an HDF5 file may name as its own, and of forms that are no dataset."""
+
+import h5py
+import numpy as np
+import pytest
+
+from mri_zoo.data import open_volume
+from mri_zoo.data.volume import DataError
+
+KSPACE = np.ones((2, 1, 8, 6), np.complex64)
+
+
+def external_storage(file, other):
+    other.write_bytes(KSPACE.tobytes())
+    file.create_dataset("kspace", KSPACE.shape, KSPACE.dtype, external=[(str(other), 0, KSPACE.nbytes)])
+
+
+def virtual(file, other):
+    with h5py.File(other, "w") as source:
+        source["kspace"] = KSPACE
+    layout = h5py.VirtualLayout(KSPACE.shape, KSPACE.dtype)
+    layout[:] = h5py.VirtualSource(str(other), "kspace", KSPACE.shape)
+    file.create_virtual_dataset("kspace", layout)
+
+
+def link(file, other):
+    with h5py.File(other, "w") as source:
+        source["kspace"] = KSPACE
+    file["kspace"] = h5py.ExternalLink(str(other), "/kspace")
+
+
+@pytest.mark.parametrize("make", [external_storage, virtual, link])
+def test_samples_in_other_files_come_from_the_same_folder_alone(tmp_path, make):
+    for folder in ("outside", "inside"):
+        (tmp_path / folder).mkdir()
+    for name, other in (("a.h5", tmp_path / "inside" / "b.h5"), ("c.h5", tmp_path / "outside" / "d.h5")):
+        with h5py.File(tmp_path / "inside" / name, "w") as file:
+            make(file, other)
+    np.testing.assert_array_equal(open_volume(tmp_path / "inside" / "a.h5").read().kspace, KSPACE)
+    with pytest.raises(DataError, match=r"c\.h5: `kspace` lies in .*d\.h5"):
+        open_volume(tmp_path / "inside" / "c.h5")
+
+
+@pytest.mark.parametrize(
+    "name, item",
+    [
+        ("mask", h5py.SoftLink("/nothing")),
+        ("mask", h5py.ExternalLink("nothing.h5", "/mask")),
+        ("kspace", h5py.ExternalLink("nothing.h5", "/kspace")),
+        ("mask", np.dtype("f8")),
+    ],
+)
+def test_what_is_no_dataset_is_named(tmp_path, name, item):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["kspace"] = KSPACE
+        if name in file:
+            del file[name]
+        file[name] = item
+    with pytest.raises(DataError, match=f"a.h5.*`{name}`"):
+        open_volume(tmp_path / "a.h5")
+
+
+def test_a_mask_is_not_read_before_its_size_is_known(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["kspace"] = KSPACE
+        file.create_dataset("mask", (2 * 10**9,), "?", chunks=(10**6,), compression="gzip")
+        file.create_dataset("ismrmrd_header", (2 * 10**9,), "S1", chunks=(10**6,), compression="gzip")
+    with pytest.raises(DataError, match="`mask` has shape"):
+        open_volume(tmp_path / "a.h5")
