@@ -91,6 +91,7 @@ class DilatedMWCNN(keras.layers.Layer):
         use_bias: of the convolutions before the last.
         num_inputs: channels of the input and of the last ReLU, `num_outputs` by default.
         last_kernel_size: of a linear convolution from `num_inputs` to `num_outputs` channels; None for none.
+        batch_normalization: normalise between each convolution and its ReLU.
 
     Reference: `MWCNN` of DIRECT; Liu et al., Access 7, 2019.
     """
@@ -103,31 +104,40 @@ class DilatedMWCNN(keras.layers.Layer):
         use_bias=True,
         num_inputs=None,
         last_kernel_size=None,
+        batch_normalization=False,
         **kwargs,
     ):
         super().__init__(**kwargs)
         num_inputs = num_outputs if num_inputs is None else num_inputs
         check_counts(num_scales=num_scales, num_filters=num_filters)
+        check_flags(use_bias=use_bias, batch_normalization=batch_normalization)
         if last_kernel_size is None and num_inputs != num_outputs:
             raise ValueError(f"`num_inputs` must be {num_outputs} without a last convolution, got {num_inputs}.")
         self.num_outputs, self.num_filters = num_outputs, num_filters
-        self.num_scales, self.use_bias = num_scales, use_bias
+        self.num_scales, self.use_bias, self.batch_normalization = num_scales, use_bias, batch_normalization
         self.num_inputs, self.last_kernel_size = num_inputs, last_kernel_size
         self.down, self.up, self.last = [], [], []  # finest scale first
         for i in range(num_scales):
             filters, bands = num_filters * 2**i, num_inputs if i == 0 else num_filters * 2 ** (i + 1)
             dilations = (2, 3) if i == num_scales - 1 else (2, 1)
-            self.down.append([self._convolution(filters, dilation) for dilation in (1, *dilations)])
+            self.down.append(self._block((filters, dilation) for dilation in (1, *dilations)))
             dilations = (3, 2) if i == num_scales - 1 else (2, 1)
-            dilated = [self._convolution(filters, dilation) for dilation in dilations]
-            self.up.append([*dilated, self._convolution(bands, 1)])
+            self.up.append(self._block([*((filters, dilation) for dilation in dilations), (bands, 1)]))
         if last_kernel_size is not None:
             self.last.append(convolution(num_outputs, last_kernel_size, dtype=self.dtype_policy))
 
-    def _convolution(self, filters, dilation):
-        return convolution(
-            filters, activation="relu", dilation_rate=dilation, use_bias=self.use_bias, dtype=self.dtype_policy
-        )
+    def _block(self, convolutions):
+        """The layers of convolutions with these (filters, dilation), each with its ReLU."""
+        layers, options = [], {"use_bias": self.use_bias, "dtype": self.dtype_policy}
+        for filters, dilation in convolutions:
+            if not self.batch_normalization:
+                layers.append(convolution(filters, activation="relu", dilation_rate=dilation, **options))
+                continue
+            layers.append(convolution(filters, dilation_rate=dilation, **options))
+            # PyTorch's momentum of 0.95 is the weight of the new batch.
+            norm = keras.layers.BatchNormalization(momentum=0.05, epsilon=1e-4, dtype=self.dtype_policy)
+            layers += [norm, keras.layers.ReLU(dtype=self.dtype_policy)]
+        return layers
 
     def call(self, x):
         """Apply the network."""
@@ -151,6 +161,7 @@ class DilatedMWCNN(keras.layers.Layer):
             "use_bias": self.use_bias,
             "num_inputs": self.num_inputs,
             "last_kernel_size": self.last_kernel_size,
+            "batch_normalization": self.batch_normalization,
         }
 
 

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from mri_zoo.arguments import check_flags
 from mri_zoo.layers.convnet import convolution
 from mri_zoo.layers.unet import pad_and_crop
 
@@ -24,16 +25,19 @@ class FocNet(keras.layers.Layer):
         num_filters: channels of every feature.
         num_scales: 2 to 4, of which the published network has 4.
         beta: order of the differential equation, from which the weights of earlier features follow.
+        batch_normalization: normalise between each convolution and its ReLU, as in the paper.
 
-    Reference: Jia et al., CVPR 2019, without its batch normalisation, as fastmri-reproducible-benchmark has it, whose
-    weights of earlier features these are: they leave out the last one.
+    Reference: Jia et al., CVPR 2019, by default without its batch normalisation, as the published weights of
+    fastmri-reproducible-benchmark, whose weights of earlier features these are: they leave out the last one.
     """
 
-    def __init__(self, num_outputs, num_filters=128, num_scales=4, beta=0.2, **kwargs):
+    def __init__(self, num_outputs, num_filters=128, num_scales=4, beta=0.2, batch_normalization=False, **kwargs):
         super().__init__(**kwargs)
         if not 2 <= num_scales <= 4:
             raise ValueError(f"`num_scales` must be 2, 3 or 4, got {num_scales}.")
+        check_flags(batch_normalization=batch_normalization)
         self.num_outputs, self.num_filters, self.num_scales, self.beta = num_outputs, num_filters, num_scales, beta
+        self.batch_normalization = batch_normalization
         self.unpoolings = [
             [
                 keras.layers.Conv2DTranspose(num_filters, 3, strides=2, padding="same", dtype=self.dtype_policy)
@@ -48,11 +52,12 @@ class FocNet(keras.layers.Layer):
         ]
         self.first = convolution(num_filters, dtype=self.dtype_policy)
         self.convolutions = [
-            [
-                convolution(num_filters, activation="relu", use_bias=False, dtype=self.dtype_policy)
-                for _ in range(number)
-            ]
+            [convolution(num_filters, use_bias=False, dtype=self.dtype_policy) for _ in range(number)]
             for number in NUM_CONVOLUTIONS[:num_scales]
+        ]
+        self.norms = [
+            [keras.layers.BatchNormalization(dtype=self.dtype_policy) for _ in range(number)]
+            for number in NUM_CONVOLUTIONS[: num_scales if batch_normalization else 0]
         ]
         self.last = convolution(num_outputs, 1, dtype=self.dtype_policy)
 
@@ -72,6 +77,7 @@ class FocNet(keras.layers.Layer):
             own = features[scale]
             i = len(own) - 1
             y = self.convolutions[scale][i](ops.concatenate([own[-1], *received], axis=-1) if received else own[-1])
+            y = ops.relu(self.norms[scale][i](y) if self.norms else y)
             for weight, feature in zip(memory_weights(i, self.beta), own, strict=False):
                 y = y + weight * feature
             own.append(y)
@@ -108,6 +114,7 @@ class FocNet(keras.layers.Layer):
             "num_filters": self.num_filters,
             "num_scales": self.num_scales,
             "beta": self.beta,
+            "batch_normalization": self.batch_normalization,
         }
 
 

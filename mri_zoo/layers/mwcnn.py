@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from mri_zoo.arguments import check_flags
 from mri_zoo.layers.convnet import chain, convolution
 from mri_zoo.layers.unet import pad_and_crop
 
@@ -24,6 +25,7 @@ class MWCNN(keras.layers.Layer):
             the network begins and ends with a wavelet transform.
         first_filters: channels at full resolution.
         batch_normalization: normalise after each hidden convolution, which then has no bias.
+        use_bias: of all convolutions but the last one; the normalised ones have none.
         residual: add the input, of which there must be `num_outputs` channels.
 
     Reference: Liu et al., CVPR Workshops 2018; Ramzi, thesis, section 5.1, which halves the filters (64, 128, 256 and
@@ -39,6 +41,7 @@ class MWCNN(keras.layers.Layer):
         first_filters=64,
         batch_normalization=False,
         residual=False,
+        use_bias=True,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -55,6 +58,8 @@ class MWCNN(keras.layers.Layer):
         self.num_outputs, self.num_filters = num_outputs, tuple(num_filters)
         self.num_convolutions, self.num_first_convolutions = tuple(num_convolutions), num_first_convolutions
         self.first_filters, self.batch_normalization, self.residual = first_filters, batch_normalization, residual
+        check_flags(batch_normalization=batch_normalization, residual=residual, use_bias=use_bias)
+        self.use_bias = use_bias
         full = num_first_convolutions > 0
         self.first = self._blocks(num_first_convolutions * [first_filters])
         self.last = self._blocks((num_first_convolutions - 1) * [first_filters], num_outputs) if full else []
@@ -74,7 +79,8 @@ class MWCNN(keras.layers.Layer):
                 layers.append(keras.layers.BatchNormalization(dtype=self.dtype_policy))
                 layers.append(keras.layers.ReLU(dtype=self.dtype_policy))
             else:
-                layers.append(convolution(number, activation="relu", dtype=self.dtype_policy))
+                options = {"use_bias": self.use_bias, "dtype": self.dtype_policy}
+                layers.append(convolution(number, activation="relu", **options))
         return layers if last is None else [*layers, convolution(last, dtype=self.dtype_policy)]
 
     def call(self, x):
@@ -103,6 +109,7 @@ class MWCNN(keras.layers.Layer):
             "first_filters": self.first_filters,
             "batch_normalization": self.batch_normalization,
             "residual": self.residual,
+            "use_bias": self.use_bias,
         }
 
 

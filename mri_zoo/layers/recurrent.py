@@ -5,8 +5,9 @@ import numbers
 import keras
 from keras import ops
 
-from mri_zoo.arguments import check_counts
+from mri_zoo.arguments import check_counts, check_flags
 from mri_zoo.layers.convnet import convolution, prelu
+from mri_zoo.layers.instance_unet import center_groups, spread
 
 
 @keras.saving.register_keras_serializable("mri_zoo")
@@ -21,13 +22,17 @@ class ConvGRU(keras.layers.Layer):
         num_outputs: output channels.
         num_filters: channels of the states.
         num_layers: recurrent units.
+        normalized: the two halves of the channels are brought to mean 0 and deviation 1 before, and back after; then
+            there must be as many outputs as inputs.
 
     Reference: Yiasemis et al., RecurrentVarNet, CVPR 2022, section 3.3.
     """
 
-    def __init__(self, num_outputs=2, num_filters=128, num_layers=4, **kwargs):
+    def __init__(self, num_outputs=2, num_filters=128, num_layers=4, normalized=False, **kwargs):
         super().__init__(**kwargs)
         check_counts(num_layers=num_layers)
+        check_flags(normalized=normalized)
+        self.normalized = normalized
         self.num_outputs, self.num_filters, self.num_layers = num_outputs, num_filters, num_layers
         self.convolutions = [
             self._convolution(num_filters if i < num_layers else num_outputs, 5 if i == 0 else 3, 2 if i == 1 else 1)
@@ -49,6 +54,14 @@ class ConvGRU(keras.layers.Layer):
 
     def call(self, x, states=None):
         """The output and the list of new states."""
+        if not self.normalized:
+            return self._step(x, states)
+        centered, mean, variance = center_groups(x, 2, unbiased=True)
+        deviation = ops.sqrt(ops.maximum(variance, 1e-30))
+        y, new_states = self._step(centered / spread(deviation, x), states)
+        return ops.cast(y, "float32") * spread(deviation, y) + spread(mean, y), new_states
+
+    def _step(self, x, states):
         new_states = []
         for i in range(self.num_layers):
             x = ops.relu(self.convolutions[i](repeat_borders(x, self.paddings[i])))
@@ -67,6 +80,7 @@ class ConvGRU(keras.layers.Layer):
             "num_outputs": self.num_outputs,
             "num_filters": self.num_filters,
             "num_layers": self.num_layers,
+            "normalized": self.normalized,
         }
 
 

@@ -12,8 +12,8 @@ from mri_zoo.layers.convnet import chain, convolution, zero_pad
 class UNetBlock(keras.layers.Layer):
     """U-net on real channels, (batch, height, width, channels) to (batch, height, width, `num_outputs`), any size.
 
-    Each scale has `num_convolutions` 3x3 convolutions; down by 2x2 maximum pooling, up by nearest-neighbour upsampling
-    and a 2x2 convolution; the skip comes first in the concatenation; two 1x1 convolutions, to ``max(4, num_outputs)``
+    Each scale has `num_convolutions` 3x3 convolutions; down by 2x2 pooling, up by nearest-neighbour upsampling and a
+    2x2 convolution; the skip comes first in the concatenation; two 1x1 convolutions, to ``max(4, num_outputs)``
     and to `num_outputs` channels, end it. Sizes that the scales do not divide are zero-padded on both sides of both
     axes and cropped back (the predecessor cropped the width alone).
 
@@ -24,6 +24,7 @@ class UNetBlock(keras.layers.Layer):
         activation: of all convolutions but the last: Keras's name, "prelu" with a learned slope for each channel, or
             the negative slope of a leaky ReLU.
         penultimate_activation: of the first 1x1 convolution; the predecessor's released weights want `None`.
+        pooling: "max" or "average".
         attention_reduction: of a `ChannelAttention` after each half of the finest scale and before the last
             convolution, as the predecessor has it; 4 there. None for none.
 
@@ -38,6 +39,7 @@ class UNetBlock(keras.layers.Layer):
         activation="relu",
         penultimate_activation="relu",
         attention_reduction=None,
+        pooling="max",
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -49,6 +51,9 @@ class UNetBlock(keras.layers.Layer):
         self.num_outputs, self.num_filters = num_outputs, tuple(num_filters)
         self.num_convolutions, self.activation = num_convolutions, activation
         self.penultimate_activation, self.attention_reduction = penultimate_activation, attention_reduction
+        if pooling not in ("max", "average"):
+            raise ValueError(f'`pooling` must be "max" or "average", got {pooling!r}.')
+        self.pooling = pooling
         *skipped, bottom = self.num_filters
         self.down = [self._scale(filters, is_finest=i == 0) for i, filters in enumerate(skipped)]
         self.bottom = self._scale(bottom)
@@ -78,11 +83,11 @@ class UNetBlock(keras.layers.Layer):
         return pad_and_crop(self._correct, x, 2 ** len(self.down))
 
     def _correct(self, x):
-        skips = []
+        skips, pool = [], ops.max_pool if self.pooling == "max" else ops.average_pool
         for scale in self.down:
             x = chain(scale, x)
             skips.append(x)
-            x = ops.max_pool(x, 2, strides=2)  # the default strides fail on JAX (Keras 3.15)
+            x = pool(x, 2, strides=2)  # the default strides fail on JAX (Keras 3.15)
         x = chain(self.bottom, x)
         for (upward, *scale), skip in zip(self.up, reversed(skips), strict=True):
             x = upward(ops.repeat(ops.repeat(x, 2, axis=1), 2, axis=2))
@@ -99,6 +104,7 @@ class UNetBlock(keras.layers.Layer):
             "activation": self.activation,
             "penultimate_activation": self.penultimate_activation,
             "attention_reduction": self.attention_reduction,
+            "pooling": self.pooling,
         }
 
 

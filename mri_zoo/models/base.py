@@ -28,6 +28,7 @@ class ReconstructionModel(keras.Model):
     def __init__(self, physics=None, **kwargs):
         # Inputs keep their precision: under mixed precision the Fourier transforms stay float32.
         super().__init__(autocast=False, **kwargs)
+        self._call_has_training_arg = True  # else Keras does not tell that it trains, and no layer normalises batches
         if not isinstance(physics, Acquisition | None):
             raise ValueError(f"`physics` must be an acquisition such as `Cartesian()`, got {physics!r}.")
         self.physics = physics if physics is not None else Cartesian()

@@ -27,24 +27,27 @@ class CascadeNet(ReconstructionModel):
         num_filters: channels of the hidden convolutions.
         soft_consistency: learn s, one for all cascades, as the predecessor does: ``k <- k + s (y - M k)``. Schlemper et
             al. have s = 1 / (1 + noise level). By default s = 1.
+        activation: of the hidden convolutions: Keras's name, or the negative slope of a leaky ReLU.
         physics: the acquisition.
 
     Reference: Schlemper et al., IEEE TMI 37:491, 2018; Ramzi, thesis, section 4.2.3, where it has 424,570 parameters.
     """
 
-    def __init__(self, num_cascades=5, num_convolutions=5, num_filters=48, soft_consistency=False, **kwargs):
+    def __init__(
+        self, num_cascades=5, num_convolutions=5, num_filters=48, soft_consistency=False, activation="relu", **kwargs
+    ):
         super().__init__(**kwargs)
         check_counts(num_cascades=num_cascades, num_convolutions=num_convolutions, num_filters=num_filters)
         check_flags(soft_consistency=soft_consistency)
         self.num_cascades, self.num_convolutions, self.num_filters = num_cascades, num_convolutions, num_filters
-        self.soft_consistency = soft_consistency
+        self.soft_consistency, self.activation = soft_consistency, activation
         self.networks = [self._network() for _ in range(num_cascades)]
         self.consistency_weight = None
         if soft_consistency:
             self.consistency_weight = self.add_weight((1,), "ones", autocast=False, name="consistency_weight")
 
     def _network(self):
-        network = ConvNet(2, self.num_filters, self.num_convolutions, dtype=self.dtype_policy)
+        network = ConvNet(2, self.num_filters, self.num_convolutions, self.activation, dtype=self.dtype_policy)
         return ComplexNet(network, residual=True, dtype=self.dtype_policy)
 
     def call(self, batch):
@@ -65,4 +68,5 @@ class CascadeNet(ReconstructionModel):
             "num_convolutions": self.num_convolutions,
             "num_filters": self.num_filters,
             "soft_consistency": self.soft_consistency,
+            "activation": self.activation,
         }

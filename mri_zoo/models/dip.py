@@ -32,6 +32,7 @@ class DIP(ReconstructionModel):
         num_upsamplings: times that its sides are doubled, each after two 3x3 convolutions. The images are zero-padded
             or cropped to the size of the scan.
         num_filters: channels of the convolutions.
+        batch_normalization: between each convolution of the decoder, but the last, and its ReLU.
         num_steps: of the first fit.
         seed: of z.
         warm: the weights are those of an earlier fit, so that the next one takes a tenth of the steps.
@@ -52,25 +53,24 @@ class DIP(ReconstructionModel):
         num_steps=10_000,
         seed=0,
         warm=False,
+        batch_normalization=False,
         **kwargs,
     ):
         super().__init__(**kwargs)
         check_counts(num_coils=num_coils, latent_size=latent_size, num_hidden=num_hidden, base_size=base_size)
         check_counts(num_upsamplings=num_upsamplings, num_filters=num_filters, num_steps=num_steps)
-        check_flags(warm=warm)
+        check_flags(warm=warm, batch_normalization=batch_normalization)
         if self.physics.dimensions != 2:
             raise ValueError(f"`physics` must have 2 dimensions, got {self.physics.dimensions}.")
         self.num_coils, self.latent_size, self.num_hidden = num_coils, latent_size, num_hidden
         self.base_size, self.num_upsamplings, self.num_filters = base_size, num_upsamplings, num_filters
         self.num_steps, self.seed, self.warm = num_steps, seed, warm
+        self.batch_normalization = batch_normalization
         dtype = self.dtype_policy
         self.latent = np.random.default_rng(seed).standard_normal((1, latent_size)).astype("float32")
         self.hidden = keras.layers.Dense(num_hidden, "relu", dtype=dtype)
         self.base = keras.layers.Dense(base_size**2, dtype=dtype)
-        self.blocks = [
-            [convolution(num_filters, activation="relu", dtype=dtype) for _ in range(2)]
-            for _ in range(num_upsamplings + 1)
-        ]
+        self.blocks = [_block(num_filters, batch_normalization, dtype) for _ in range(num_upsamplings + 1)]
         self.last = convolution(2 * num_coils, dtype=dtype)
 
     def decode(self, latent):
@@ -159,7 +159,20 @@ class DIP(ReconstructionModel):
             "num_steps": self.num_steps,
             "seed": self.seed,
             "warm": self.warm,
+            "batch_normalization": self.batch_normalization,
         }
+
+
+def _block(num_filters, batch_normalization, dtype):
+    """The layers of two activated convolutions."""
+    if not batch_normalization:
+        return [convolution(num_filters, activation="relu", dtype=dtype) for _ in range(2)]
+    layers = []
+    for _ in range(2):
+        # The predecessor's momentum is PyTorch's: the weight of the new batch. Keras reads it as that of the old ones.
+        norm = keras.layers.BatchNormalization(momentum=0.1, epsilon=1e-5, dtype=dtype)
+        layers += [convolution(num_filters, dtype=dtype), norm, keras.layers.ReLU(dtype=dtype)]
+    return layers
 
 
 def _adjoint(physics, batch):

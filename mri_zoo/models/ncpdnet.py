@@ -83,7 +83,7 @@ class NCPDNet(PDNet):
     def get_config(self):
         """The constructor's arguments."""
         config = {**super().get_config(), "normalized": self.normalized, "compensated": self.compensated}
-        fixed = ("num_dual", "primal_only", "buffers")
+        fixed = ("num_dual", "primal_only", "buffers", "activation")
         return {name: value for name, value in config.items() if name not in fixed}
 
 

@@ -32,6 +32,7 @@ class PDNet(PrimalDualModel):
             same author, which XPDNet and NC-PDNet extend).
         refiner_filters: channels of each scale of the U-net that refines the sensitivity maps of multi-coil data,
             (4, 8, 16) in the thesis; no refinement by default.
+        activation: of the hidden convolutions: Keras's name, or the negative slope of a leaky ReLU.
         physics: the acquisition.
 
     Reference: Adler and Öktem, IEEE TMI 37:1322, 2018; Ramzi, thesis, section 4.2.3, where it has 318,280 parameters.
@@ -46,6 +47,7 @@ class PDNet(PrimalDualModel):
         primal_only=False,
         buffers="zeros",
         refiner_filters=None,
+        activation="relu",
         **kwargs,
     ):
         super().__init__(num_iterations, num_primal, num_dual, refiner_filters, **kwargs)
@@ -58,13 +60,14 @@ class PDNet(PrimalDualModel):
         if not primal_only:
             require_grid(self.physics, "PDNet without `primal_only`")
         self.num_filters, self.primal_only, self.buffers = num_filters, primal_only, buffers
+        self.activation = activation
         self.image_read = 1 if buffers == "zeros" else 0
         self.primal_nets = [self._network(num_primal) for _ in range(num_iterations)]
         self.dual_nets = [] if primal_only else [self._network(num_dual) for _ in range(num_iterations)]
 
     def _network(self, num_buffers):
-        dimensions = self.physics.dimensions
-        return ConvNet(2 * num_buffers, self.num_filters, 2, dimensions=dimensions, dtype=self.dtype_policy)
+        options = {"dimensions": self.physics.dimensions, "dtype": self.dtype_policy}
+        return ConvNet(2 * num_buffers, self.num_filters, 2, self.activation, **options)
 
     def get_config(self):
         """The constructor's arguments."""
@@ -73,4 +76,5 @@ class PDNet(PrimalDualModel):
             "num_filters": self.num_filters,
             "primal_only": self.primal_only,
             "buffers": self.buffers,
+            "activation": self.activation,
         }

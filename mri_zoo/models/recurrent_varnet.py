@@ -33,6 +33,7 @@ class RecurrentVarNet(ReconstructionModel):
         initializer_image: whose Fourier transform they see: "adjoint", A^H y, or "coil_sum", the sum of the coil images
             without maps; DIRECT's `initializer_initialization` of "sense" and "zero_filled". (Its "input_image" is an
             image that the batch would have to bring, which no engine of DIRECT does.)
+        normalized: each H sees its image with mean 0 and deviation 1, real and imaginary parts each.
         physics: the acquisition.
 
     Reference: Yiasemis et al., CVPR 2022; 6,918,424 parameters in its configuration for the Calgary-Campinas data,
@@ -49,6 +50,7 @@ class RecurrentVarNet(ReconstructionModel):
         initializer_dilations=(1, 1, 2, 4),
         initializer_scales=3,
         initializer_image="adjoint",
+        normalized=False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -72,7 +74,8 @@ class RecurrentVarNet(ReconstructionModel):
                 dtype=self.dtype_policy,
             )
         count = 1 if shared else num_iterations
-        self.units = [ConvGRU(2, num_filters, num_layers, dtype=self.dtype_policy) for _ in range(count)]
+        self.normalized = normalized
+        self.units = [ConvGRU(2, num_filters, num_layers, normalized, dtype=self.dtype_policy) for _ in range(count)]
         self.step_sizes = [
             self.add_weight(shape=(), initializer="ones", autocast=False, name=f"step_size_{i}") for i in range(count)
         ]
@@ -117,4 +120,5 @@ class RecurrentVarNet(ReconstructionModel):
             "initializer_dilations": self.initializer_dilations,
             "initializer_scales": self.initializer_scales,
             "initializer_image": self.initializer_image,
+            "normalized": self.normalized,
         }

@@ -24,6 +24,9 @@ class UNet(ReconstructionModel):
             (default) and evaluates its released weights with None.
         normalized: subtract each slice's mean and divide by its standard deviation, and undo it; so the thesis for
             fastMRI, but not for OASIS.
+        activation: of all convolutions but the last two: Keras's name, "prelu", or the negative slope of a leaky ReLU.
+        pooling: "max" or "average".
+        residual: the network's output is subtracted from its input.
         physics: the acquisition.
 
     Reference: Ramzi, thesis, section 4.2.3, where it has 481,801 parameters; Zbontar et al., arXiv:1811.08839.
@@ -36,18 +39,28 @@ class UNet(ReconstructionModel):
         crop=None,
         penultimate_activation="relu",
         normalized=True,
+        activation="relu",
+        pooling="max",
+        residual=False,
         **kwargs,
     ):
         super().__init__(**kwargs)
         if crop is not None:
             check_size(crop=crop)
-        check_flags(normalized=normalized)
+        check_flags(normalized=normalized, residual=residual)
         self.crop, self.penultimate_activation = None if crop is None else tuple(crop), penultimate_activation
-        self.normalized = normalized
+        self.normalized, self.residual = normalized, residual
+        self.activation, self.pooling = activation, pooling
         if self.crop is not None:
             self.build_size = max(self.crop)
         self.network = UNetBlock(
-            1, num_filters, num_convolutions, penultimate_activation=penultimate_activation, dtype=self.dtype_policy
+            1,
+            num_filters,
+            num_convolutions,
+            activation,
+            penultimate_activation,
+            pooling=pooling,
+            dtype=self.dtype_policy,
         )
         self.num_filters, self.num_convolutions = self.network.num_filters, num_convolutions
 
@@ -61,8 +74,9 @@ class UNet(ReconstructionModel):
         if self.normalized:
             mean = ops.mean(image, axis=(-2, -1), keepdims=True)
             deviation = ops.std(image, axis=(-2, -1), keepdims=True) + 1e-11  # as in the reference code
-        correction = self.network(((image - mean) / deviation)[..., None])[..., 0]
-        return from_real(ops.cast(correction, "float32") * deviation + mean)
+        image = (image - mean) / deviation
+        output = ops.cast(self.network(image[..., None])[..., 0], "float32")
+        return from_real((image - output if self.residual else output) * deviation + mean)
 
     def get_config(self):
         """The constructor's arguments."""
@@ -73,4 +87,7 @@ class UNet(ReconstructionModel):
             "crop": self.crop,
             "penultimate_activation": self.penultimate_activation,
             "normalized": self.normalized,
+            "activation": self.activation,
+            "pooling": self.pooling,
+            "residual": self.residual,
         }
