@@ -251,8 +251,8 @@ def import_weights(
     """
     _start()
     from mri_zoo.data.preparation import parse_scaling
+    from mri_zoo.presets.card import shown_arguments
     from mri_zoo.presets.importers import find_architecture, import_preset
-    from mri_zoo.presets.registry import shown_arguments
 
     foreign = find_architecture(source, architecture)
     chosen = _chosen_sampling([], sampling, acceleration, center_fraction)

@@ -13,15 +13,18 @@ mask with every version of NumPy, and gives fastMRI's.
 import abc
 import dataclasses
 import itertools
+import math
 from collections.abc import Sequence
-from numbers import Real
+from numbers import Integral, Real
 from typing import ClassVar
 
 import numpy as np
 
+from mri_zoo.data.stored import Rule
+
 
 @dataclasses.dataclass(frozen=True)
-class SamplingMask(abc.ABC):
+class SamplingMask(Rule, abc.ABC):
     """What all masks share: the choice of the acceleration, the fully sampled centre, the checks.
 
     The classes below document only the arguments that they add or change.
@@ -53,7 +56,7 @@ class SamplingMask(abc.ABC):
         if not accelerations:
             raise ValueError("`acceleration` must be a number >= 1, or several, got none.")
         for acceleration in accelerations:
-            if not isinstance(acceleration, Real) or not acceleration >= 1:
+            if not isinstance(acceleration, Real) or not 1 <= acceleration < math.inf:
                 raise ValueError(f"`acceleration` must be >= 1, got {acceleration!r}.")
         if self.center_fraction is None:
             fractions = self._default_center_fractions(accelerations)
@@ -381,6 +384,8 @@ def _check_whole(accelerations):
 
 
 def _check_offset(offset):
+    if offset is not None and (not isinstance(offset, Integral) or isinstance(offset, bool)):
+        raise ValueError(f"`offset` must be a whole number, got {offset!r}.")
     if offset is not None and offset < 0:
         raise ValueError(f"`offset` must be >= 0, got {offset}.")
 

@@ -4,19 +4,25 @@ import dataclasses
 import functools
 import math
 
+import keras
 import numpy as np
 
 from mri_zoo.data.fourier import center_crop, fft2c, ifft2c, root_sum_of_squares
 from mri_zoo.data.noncartesian import NUM_CACHED, Encoding, make_encoding, measure_slice, part_of, scale_samples
+from mri_zoo.data.stored import Rule, check_positive_number, rule_from_config, rule_to_config
 from mri_zoo.data.trajectories import SamplingTrajectory
 from mri_zoo.data.volume import DataError
 
 
 @dataclasses.dataclass(frozen=True)
-class ConstantScaling:
+class ConstantScaling(Rule):
     """Multiply by one number: 1e6 for fastMRI and 1e-2 for OASIS in the thesis."""
 
     factor: float = 1.0
+
+    def __post_init__(self):
+        (factor,) = check_positive_number(factor=self.factor)
+        object.__setattr__(self, "factor", factor)
 
     def __call__(self, kspace, adjoint=ifft2c):
         """The factor, whatever the k-space."""
@@ -24,13 +30,17 @@ class ConstantScaling:
 
 
 @dataclasses.dataclass(frozen=True)
-class PercentileScaling:
+class PercentileScaling(Rule):
     """Bring a percentile of the zero-filled magnitude to one, whatever the scanner's units.
 
     Only measured data enter, so the rule holds at reconstruction as in training.
     """
 
     percentile: float = 99.0
+
+    def __post_init__(self):
+        (percentile,) = check_positive_number(100, percentile=self.percentile)
+        object.__setattr__(self, "percentile", percentile)
 
     def __call__(self, kspace, adjoint=ifft2c):
         """The factor for one slice's undersampled k-space; 1 for an empty slice.
@@ -50,7 +60,7 @@ class PercentileScaling:
 
 
 @dataclasses.dataclass(frozen=True)
-class KSpacePercentileScaling:
+class KSpacePercentileScaling(Rule):
     """Bring a percentile of the magnitudes in undersampled k-space to one, the missing samples counted as zeros.
 
     Args:
@@ -63,6 +73,11 @@ class KSpacePercentileScaling:
 
     percentile: float = 99.0
     power: float = 1.0
+
+    def __post_init__(self):
+        numbers = *check_positive_number(100, percentile=self.percentile), *check_positive_number(power=self.power)
+        for name, number in zip(("percentile", "power"), numbers, strict=True):
+            object.__setattr__(self, name, number)
 
     def __call__(self, kspace, adjoint=ifft2c):
         """The factor for one slice's undersampled k-space (coil, ...); 1 for an empty slice."""
@@ -80,15 +95,27 @@ SCALINGS = {
 
 
 def scaling_to_config(scaling):
-    """A dict of plain values, fit for JSON, from which `scaling_from_config` makes an equal rule."""
-    names = {cls: name for name, cls in SCALINGS.items()}
-    return {"name": names[type(scaling)], **dataclasses.asdict(scaling)}
+    """A dict of plain values, fit for JSON, from which `scaling_from_config` makes an equal rule.
+
+    Raises:
+        ValueError: if it can be stored neither by name nor as a class or function of one's own, see `rule_to_config`.
+    """
+    if not _is_scaling(scaling):
+        raise ValueError(f"a scaling must be a rule of `mri_zoo.data.preparation` or callable, got {scaling!r}.")
+    return rule_to_config(scaling, SCALINGS)
 
 
 def scaling_from_config(config):
-    """The rule that `scaling_to_config` stored."""
-    arguments = dict(config)
-    return SCALINGS[arguments.pop("name")](**arguments)
+    """The rule that `scaling_to_config` stored.
+
+    Raises:
+        ValueError: if it cannot be made, see `rule_from_config`.
+    """
+    return rule_from_config(config, SCALINGS, _is_scaling)
+
+
+def _is_scaling(thing):
+    return callable(thing) and not isinstance(thing, type | keras.Layer)
 
 
 def parse_scaling(text):

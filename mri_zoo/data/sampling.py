@@ -6,7 +6,8 @@ import difflib
 import numpy as np
 
 from mri_zoo.data import masks, masks_2d
-from mri_zoo.data.trajectories import TRAJECTORIES
+from mri_zoo.data.stored import rule_from_config, rule_to_config
+from mri_zoo.data.trajectories import TRAJECTORIES, SamplingTrajectory
 
 MASKS = {
     "random": masks.RandomMask,
@@ -48,16 +49,29 @@ def get_sampling(name, *arguments, **named_arguments):
 
 
 def sampling_to_config(sampling):
-    """A dict of plain values, fit for JSON, from which `sampling_from_config` makes an equal mask or trajectory."""
-    names = {cls: name for name, cls in SAMPLINGS.items()}
-    if type(sampling) not in names:
-        raise ValueError(f"only `MASKS` and `TRAJECTORIES` can be stored, got {type(sampling).__name__}.")
-    return {"name": names[type(sampling)], **dataclasses.asdict(sampling)}
+    """A dict of plain values, fit for JSON, from which `sampling_from_config` makes an equal mask or trajectory.
+
+    Raises:
+        ValueError: if it can be stored neither by name nor as a class of one's own, see `rule_to_config`.
+    """
+    if not _is_sampling(sampling):
+        raise ValueError(
+            f"a sampling must be of type SamplingMask or SamplingTrajectory, got {type(sampling).__name__}."
+        )
+    return rule_to_config(sampling, SAMPLINGS)
 
 
 def sampling_from_config(config):
-    """The mask or trajectory that `sampling_to_config` stored."""
-    return get_sampling(**config)
+    """The mask or trajectory that `sampling_to_config` stored.
+
+    Raises:
+        ValueError: if it cannot be made, see `rule_from_config`.
+    """
+    return rule_from_config(config, SAMPLINGS, _is_sampling)
+
+
+def _is_sampling(thing):
+    return isinstance(thing, masks.SamplingMask | SamplingTrajectory)
 
 
 def effective_acceleration(mask):

@@ -18,6 +18,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from mri_zoo.arguments import check_flags
+from mri_zoo.data.stored import Rule
+
 GOLDEN_RATIO = (1 + math.sqrt(5)) / 2
 # Chan et al., MRM 61:354, 2009: the two-dimensional golden means.
 GOLDEN_MEANS = 0.4656, 0.6823
@@ -165,7 +168,7 @@ def as_trajectory(samples, units="cycles/pixel", image_size=None, wrap=False):
 
 
 @dataclasses.dataclass(frozen=True)
-class SamplingTrajectory(abc.ABC):
+class SamplingTrajectory(Rule, abc.ABC):
     """What all trajectories share as a sampling: acceleration, size, the predecessor's rules.
 
     Args:
@@ -190,6 +193,7 @@ class SamplingTrajectory(abc.ABC):
     def __post_init__(self):
         if not isinstance(self.acceleration, Real) or not 1 <= self.acceleration < math.inf:
             raise ValueError(f"`acceleration` must be >= 1 and finite, got {self.acceleration!r}.")
+        check_flags(benchmark=self.benchmark)
         if self.image_size is not None:
             # Plain numbers, so that trajectories compare equal and their configs are fit for JSON.
             object.__setattr__(self, "image_size", self._checked(self.image_size))

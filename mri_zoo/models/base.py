@@ -6,6 +6,7 @@ import numpy as np
 from keras import ops
 
 from mri_zoo.layers.nested import deserialized, serialized
+from mri_zoo.models.preset import preset_from_config, preset_to_config
 from mri_zoo.physics.acquisition import Acquisition
 from mri_zoo.physics.cartesian import Cartesian
 
@@ -53,9 +54,16 @@ class ReconstructionModel(keras.Model):
         """A small batch, by whose shapes and types `build` creates the weights."""
         return self.physics.batch_spec(batch=1, coils=2, size=self.build_size)
 
+    def get_build_config(self):
+        """What a `.keras` file tells besides the constructor's arguments: the model's `preset`, where it has one."""
+        config, preset = super().get_build_config(), getattr(self, "preset", None)
+        return config if preset is None else {**(config or {}), "preset": preset_to_config(preset)}
+
     def build_from_config(self, config):
-        """Create all weights when a saved model is reloaded."""
+        """Create all weights when a saved model is reloaded, and its `preset`."""
         self.build()
+        if config.get("preset") is not None:
+            self.preset = preset_from_config(config["preset"], self)
 
     def fit(self, x=None, *args, **kwargs):
         """Keras's `fit`; arrays are checked first, as a graph does not know their values.
