@@ -2,6 +2,8 @@
 
 import importlib
 
+from mri_zoo.registration import register_when_keras_is_imported
+
 __version__ = "0.1.0"
 
 _MODULES = (
@@ -23,3 +25,6 @@ def __getattr__(name):
 
 def __dir__():
     return __all__
+
+
+register_when_keras_is_imported()

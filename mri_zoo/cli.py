@@ -63,6 +63,26 @@ Settings = Annotated[
 Coils = Annotated[int, typer.Option(min=1, help="Simulate this many receive coils on magnitude volumes.")]
 
 
+@app.callback()
+def common(
+    modules: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--import", help="Python module with classes of your own, which it registers; it is run. Repeatable."
+        ),
+    ] = None,
+):
+    """The model zoo of learned MRI reconstruction."""
+    if modules:
+        _start()
+        sys.path.insert(0, "")
+    for name in modules or ():
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # whatever is wrong with somebody's module
+            raise ValueError(f"--import {name}: {type(error).__name__}: {error}.") from error
+
+
 @app.command()
 def models():
     """List the models of the zoo."""

@@ -15,7 +15,7 @@ LAYERS = [
     {"layers"},
     {"models"},
     {"losses", "metrics", "optimizers", "training", "evaluation", "presets"},
-    {"cli", "__main__", ""},  # "" is the package itself
+    {"registration", "cli", "__main__", ""},  # "" is the package itself
 ]
 # These import TensorFlow with their first line, so whoever imports them does too.
 WITH_TENSORFLOW = ("mri_zoo/data/pipeline.py", "mri_zoo/data/builders/")

@@ -43,6 +43,9 @@ def run_without_tensorflow(folder):
     sys.meta_path[:] = [WithoutTensorFlow if finder is PathFinder else finder for finder in sys.meta_path]
     import keras
 
+    from mri_zoo.data import PercentileScaling, RandomMask
+    from mri_zoo.models.preset import Preset
+
     results = {"backend": keras.backend.backend()}
     for path in sorted(folder.glob("*.weights.h5")):
         name = path.name.removesuffix(".weights.h5")
@@ -53,9 +56,11 @@ def run_without_tensorflow(folder):
             continue
         model.compile(keras.optimizers.Adam(1e-3), loss="mae")
         losses = model.fit(batch, target, epochs=3, verbose=0).history["loss"]
+        model.preset = Preset(name, model, PercentileScaling(95), RandomMask(4))
         model.save(folder / f"{name}.keras")
         copy = keras.models.load_model(folder / f"{name}.keras")
-        equal = np.array_equal(copy.predict(batch, verbose=0), model.predict(batch, verbose=0))
+        equal = (copy.preset.scaling, copy.preset.sampling) == (PercentileScaling(95), RandomMask(4))
+        equal &= np.array_equal(copy.predict(batch, verbose=0), model.predict(batch, verbose=0))
         results[name] = {"losses": losses, "reload_is_equal": equal}
     results["tensorflow_was_imported"] = "tensorflow" in sys.modules
     (folder / "results.json").write_text(json.dumps(results))

@@ -106,7 +106,17 @@ def test_help_names_every_command(run):
 
 def test_models_lists_the_baseline(run):
     code, out, _ = run("models")
-    assert code == 0 and "zero-filled" in out
+    assert code == 0 and "zero-filled" in out and "cg-sense     " in out
+
+
+def test_classes_of_ones_own_are_imported_when_asked_for(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_rules_of_cli.py").write_text("print('imported')")
+    (tmp_path / "broken_rules.py").write_text("1 / 0")
+    code, out, _ = run("--import", "my_rules_of_cli", "models")
+    assert code == 0 and out.startswith("imported\n") and "zero-filled" in out
+    code, _, error = run("--import", "broken_rules", "models")
+    assert code == 2 and error == "mri-zoo: --import broken_rules: ZeroDivisionError: division by zero.\n"
 
 
 def test_published_checkpoints_are_listed(run):
@@ -265,9 +275,9 @@ def test_options_change_only_what_they_say_of_the_own_sampling(own, options, exp
 def test_evaluate_simulates_coils_of_magnitude_volumes(run, tmp_path):
     write_nifti(tmp_path / "sub-1_T1w.nii.gz")
     output = tmp_path / "results"
-    options = ("evaluate", "--dataset", "oasis", "--root", tmp_path, "--model", "zero-filled", "--acceleration", 3)
+    options = ("evaluate", "--dataset", "oasis", "--root", tmp_path, "--model", "cg-sense", "--acceleration", 3)
     assert run(*options, "--coils", 4, "-o", output)[0] == 0
-    assert "sub-1_T1w.nii.gz,T1w,zero-filled" in (output / "volumes.csv").read_text()
+    assert "sub-1_T1w.nii.gz,T1w,cg-sense" in (output / "volumes.csv").read_text()
 
 
 def test_a_volume_that_fails_is_listed_and_the_exit_code_is_1(run, tmp_path):

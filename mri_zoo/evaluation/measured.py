@@ -76,6 +76,7 @@ def evaluate_measured(path, output, names=(), every=2, progress=None):
     Returns:
         The `Evaluation`.
     """
-    presets = [load_preset(BASELINE), cg_sense(), *map(load_preset, names)]
+    own = load_preset(BASELINE), cg_sense()
+    presets = [*own, *(load_preset(name) for name in names if name not in [preset.name for preset in own])]
     title = f"every {every}. shot; the reference is CG-SENSE of all shots"
     return evaluate(presets, [SomeShots(path, every)], output, dataset=title, progress=progress)

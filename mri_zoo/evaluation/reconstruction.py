@@ -8,7 +8,7 @@ from mri_zoo.arguments import check_counts
 from mri_zoo.data.noncartesian import SHARED, Encoding, on_scan
 from mri_zoo.data.preparation import prepare_slice
 from mri_zoo.data.volume import DataError
-from mri_zoo.models import ZeroFilled
+from mri_zoo.models import CGSENSE, ZeroFilled
 from mri_zoo.physics.cartesian import Cartesian
 from mri_zoo.physics.noncartesian import NonCartesian
 
@@ -16,8 +16,9 @@ from mri_zoo.physics.noncartesian import NonCartesian
 def reconstruct(preset, volume, sampled, batch_size=1):
     """Reconstruct all slices of a volume.
 
-    Each slice is masked and scaled as in training, and its image scaled back. `ZeroFilled`, which has nothing that was
-    trained, takes the acquisition that fits: along a trajectory it is the density-compensated adjoint. Volumes of
+    Each slice is masked and scaled as in training, and its image scaled back. `ZeroFilled` and `CGSENSE`, which have
+    nothing that was trained, take the acquisition that fits: along a trajectory the first is the density-compensated
+    adjoint. Volumes of
     varying sizes cost little on TensorFlow, which traces the model once and again when an axis is first seen to vary,
     then no more; JAX compiles it for each size.
 
@@ -59,7 +60,7 @@ def reconstruct(preset, volume, sampled, batch_size=1):
 
 
 def fitting_model(preset, dimensions):
-    """The preset's model, or in place of `ZeroFilled` the adjoint of another acquisition.
+    """The preset's model, or in place of one that has learned nothing the same with another acquisition.
 
     Args:
         preset: has a `name` and a `model`.
@@ -72,16 +73,18 @@ def fitting_model(preset, dimensions):
     wanted = physics.dimensions if physics.along_trajectory else 0
     if wanted == dimensions:
         return preset.model
-    if isinstance(preset.model, ZeroFilled):
-        return _adjoint(dimensions)
+    if isinstance(preset.model, ZeroFilled | CGSENSE):
+        config = preset.model.get_config()
+        options = tuple((key, config[key]) for key in ("num_steps", "weight") if key in config)
+        return _untrained(type(preset.model), options, dimensions)
     wanted, found = (f"a trajectory of {n} dimensions" if n else "a mask" for n in (wanted, dimensions))
     raise ValueError(f"{preset.name} needs k-space that was sampled with {wanted}, this was with {found}.")
 
 
 @functools.cache
-def _adjoint(dimensions):
+def _untrained(cls, options, dimensions):
     """Kept, as TensorFlow traces each model anew."""
-    model = ZeroFilled(NonCartesian(dimensions=dimensions) if dimensions else Cartesian())
+    model = cls(**dict(options), physics=NonCartesian(dimensions=dimensions) if dimensions else Cartesian())
     model.build()
     return model
 

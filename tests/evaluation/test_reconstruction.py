@@ -1,3 +1,4 @@
+import dataclasses
 from types import SimpleNamespace
 
 import keras
@@ -5,11 +6,13 @@ import numpy as np
 import pytest
 from helpers import fft_reference, random_complex, relative_error
 
+from mri_zoo.data.noncartesian import make_encoding
 from mri_zoo.data.preparation import ConstantScaling, PercentileScaling
 from mri_zoo.data.volume import DataError, Volume, VolumeInfo
-from mri_zoo.evaluation.reconstruction import reconstruct
+from mri_zoo.evaluation.reconstruction import fitting_model, reconstruct
 from mri_zoo.models import PDNet, ZeroFilled
 from mri_zoo.physics.cartesian import Cartesian
+from mri_zoo.presets.registry import load_preset
 
 
 def make_volume(rng, slices=3, coils=1, size=(15, 13)):
@@ -93,3 +96,66 @@ def test_bad_arguments_are_named(rng):
         reconstruct(preset, volume, make_mask(rng, 14))
     with pytest.raises(DataError, match="volume.h5: no slices"):
         reconstruct(preset, make_volume(rng, slices=0), make_mask(rng))
+
+
+def numpy_cg(normal, right, steps=10, weight=0.01):
+    """So many steps of conjugate gradients for (normal + weight) x = right, from zero."""
+    x, residual = np.zeros_like(right), right
+    direction, energy = residual, np.vdot(residual, residual).real
+    for _ in range(steps):
+        image = normal @ direction + weight * direction
+        step = energy / np.vdot(direction, image).real
+        x, residual = x + step * direction, residual - step * image
+        energy, before = np.vdot(residual, residual).real, energy
+        direction = residual + energy / before * direction
+    return x
+
+
+@pytest.mark.parametrize("kind", ["mask", "trajectory", "trajectory in space"])
+def test_cg_sense_by_name_is_conjugate_gradients_on_any_sampling(rng, kind):
+    """Against explicit matrices and maps, in the units of the volume."""
+    preset = load_preset("cg-sense")
+    size = (6, 9, 8) if kind == "trajectory in space" else (27, 26)
+    coils, pixels = 1 if len(size) == 3 else 2, int(np.prod(size))
+    if kind == "mask":
+        volume, sampled = make_volume(rng, slices=1, coils=coils, size=size), make_mask(rng, size[-1])
+        volume = dataclasses.replace(volume, kspace=1e-4 * volume.kspace)
+        model = preset.model
+        batch = {"kspace": volume.kspace * sampled, "mask": sampled[None, None]}
+        maps = keras.ops.convert_to_numpy(model.physics.complete(batch)["sensitivity_maps"])[0]
+        rows = np.flatnonzero(np.broadcast_to(sampled, size).ravel())
+        fourier = fft_reference(np.eye(pixels, dtype=complex).reshape(-1, *size)).reshape(pixels, pixels).T[rows]
+        density, samples = np.ones(len(rows)), volume.kspace[0].reshape(coils, -1)[:, rows]
+    else:
+        trajectory = rng.uniform(-np.pi, np.pi, (3 * pixels, len(size))).astype("float32")
+        trajectory[::20] *= 0.02  # the centre, from where maps are estimated
+        info = VolumeInfo(
+            *("v.h5", 1, coils, *size[-2:]), trajectory=trajectory, depth=size[0] if len(size) == 3 else None
+        )
+        samples = random_complex(rng, (coils, len(trajectory)))
+        volume, sampled = Volume(info, (0,), samples[None]), make_encoding(trajectory, size)
+        model = fitting_model(preset, len(size))
+        batch = {key: value[None] for key, value in sampled.inputs(samples).items()}
+        completed = model.physics.complete(batch)
+        maps = np.ones((1, *size)) if coils == 1 else keras.ops.convert_to_numpy(completed["sensitivity_maps"])[0]
+        positions = np.stack(np.meshgrid(*(np.arange(n) - n // 2 for n in size), indexing="ij"), -1).reshape(
+            -1, len(size)
+        )
+        fourier, density = np.exp(-1j * trajectory @ positions.T) / np.sqrt(pixels), sampled.density
+    encoding = [fourier * coil.ravel() for coil in maps]
+    adjoints = [matrix.conj().T * density for matrix in encoding]
+    normal = sum(adjoint @ matrix for adjoint, matrix in zip(adjoints, encoding, strict=True))
+    right = sum(adjoint @ y for adjoint, y in zip(adjoints, samples, strict=True))
+    image = reconstruct(preset, volume, sampled)
+    assert relative_error(image.ravel(), numpy_cg(normal, right)) < 1e-3
+
+
+def test_cg_sense_equals_that_of_sigpy(rng):
+    app = pytest.importorskip("sigpy.mri.app", reason="sigpy is not installed")
+    volume, mask = make_volume(rng, slices=1, coils=4, size=(27, 26)), make_mask(rng, 26)
+    preset = load_preset("cg-sense")
+    batch = {"kspace": volume.kspace * mask, "mask": mask[None, None]}
+    maps = keras.ops.convert_to_numpy(preset.model.physics.complete(batch)["sensitivity_maps"])[0]
+    weights = np.broadcast_to(mask, volume.kspace.shape[1:])
+    theirs = app.SenseRecon(volume.kspace[0] * mask, maps, 0.01, weights, max_iter=10, show_pbar=False).run()
+    assert relative_error(reconstruct(preset, volume, mask)[0], theirs) < 1e-3
