@@ -5,7 +5,9 @@ import importlib
 _HOMES = {
     "volume": ("DataError", "Volume", "VolumeInfo", "VolumeSource"),
     "files": ("FastMRIFile", "ImageFile", "NIfTIFile", "find_volumes", "open_volume"),
-    "raw": ("BARTFile", "ISMRMRDFile", "TrajectoryFile"),
+    "raw": ("TrajectoryFile",),
+    "ismrmrd": ("ISMRMRDFile",),
+    "bart": ("BARTFile",),
     "masks": (
         "BenchmarkEquidistantMask",
         "BenchmarkRandomMask",

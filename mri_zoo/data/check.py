@@ -84,7 +84,9 @@ def _describe(source):
     elif not columns.all():
         parts.append(f"{np.count_nonzero(~columns)} of {info.width} columns are empty, but it has no `mask`")
     parts.append("with a reference" if info.target_size else "without a reference")
-    return ", ".join([*parts, f"use: {_use(source)}"])
+    if info.recon_size is not None:
+        parts.append("of which the middle {} x {} are the image".format(*info.recon_size))
+    return ", ".join([*parts, *info.notes, f"use: {_use(source)}"])
 
 
 def _describe_trajectory(source):
@@ -97,7 +99,7 @@ def _describe_trajectory(source):
     coils = "1 coil" if info.num_coils == 1 else f"{info.num_coils} coils"
     samples = f"along a trajectory of {len(info.trajectory)} samples, undersampled {encoding.acceleration:.1f} times"
     density = "with a density" if info.density is not None else "without a density"
-    return ", ".join([f"{info.contrast}, {what}", coils, samples, density, f"use: {_use(source)}"])
+    return ", ".join([f"{info.contrast}, {what}", coils, samples, density, *info.notes, f"use: {_use(source)}"])
 
 
 def _use(source):

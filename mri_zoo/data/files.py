@@ -29,6 +29,7 @@ from mri_zoo.data.hdf5 import (
     open_hdf5,
     text_attribute,
 )
+from mri_zoo.data.ismrmrd_header import parse_header
 from mri_zoo.data.simulate import smooth_phase
 from mri_zoo.data.volume import DataError, Volume, VolumeInfo, check_finite, checked_slices
 
@@ -100,6 +101,7 @@ class FastMRIFile:
                 padding=_padding(file, width),
                 maximum=number_attribute(file, "max"),
                 norm=number_attribute(file, "norm"),
+                **_geometry(file, height, width),
             )
 
     def read(self, slices=None):
@@ -169,6 +171,7 @@ class NIfTIFile(MagnitudeFile):
         with _nifti_errors(self.path):
             image = nibabel.load(self.path)
             shape, dtype = image.shape, image.get_data_dtype()
+            zooms = _millimetres(image.header)
         if len(shape) == 4 and shape[3] == 1:
             shape = shape[:3]
         if len(shape) != 3 or 0 in shape:
@@ -188,6 +191,7 @@ class NIfTIFile(MagnitudeFile):
             contrast=contrast,
             patient_id=patient_id,
             target_size=(height, width),
+            voxel_size=(zooms[self.slice_axis], *np.delete(zooms, self.slice_axis).tolist()),
         )
 
     def _magnitude(self, slices):
@@ -255,13 +259,30 @@ def open_volume(path, dataset=None, phase_seed=None, image_size=None, units=None
     elif Path(path).name.lower().endswith(_EXTENSIONS["oasis"]):
         reader, options = NIfTIFile, (phase_seed,)
     else:
-        from mri_zoo.data import raw  # which brings Keras along
-
-        bart = Path(path).suffix.lower() in (".cfl", ".hdr")
-        reader, options = raw.BARTFile if bart else raw.hdf5_reader(path) or FastMRIFile, ()
+        reader, options = _reader_of_raw(path), ()
     if refused := given.keys() - inspect.signature(reader).parameters:
         raise DataError(f"{path}: `{refused.pop()}` cannot be given, {reader.__name__} does not take it.")
     return reader(path, *options, **given)
+
+
+def _reader_of_raw(path):
+    """The class that reads a file of k-space; those of trajectories bring Keras along."""
+    if Path(path).suffix.lower() in (".cfl", ".hdr"):
+        from mri_zoo.data.bart import BARTFile
+
+        return BARTFile
+    if h5py.is_hdf5(path):
+        with open_hdf5(Path(path)) as file:
+            raw, along = isinstance(file.get("dataset/data"), h5py.Dataset), "trajectory" in file
+        if raw:
+            from mri_zoo.data.ismrmrd import ISMRMRDFile
+
+            return ISMRMRDFile
+        if along:
+            from mri_zoo.data.raw import TrajectoryFile
+
+            return TrajectoryFile
+    return FastMRIFile
 
 
 def image_datasets(path):
@@ -350,6 +371,22 @@ def _header(file):
     return stored[()]
 
 
+def _geometry(file, height, width):
+    """Voxel size and size of the image by the ISMRMRD header, where it is one of this k-space."""
+    try:
+        encoding = parse_header(_header(file))[0]
+    except (TypeError, ValueError):
+        return {}
+    pixel, recon = (encoding.pixel_size(0), encoding.pixel_size(1)), encoding.recon_field_of_view
+    if encoding.size[:2] != (height, width) or recon is None or encoding.recon_size is None or None in pixel:
+        return {}
+    kept = encoding.pixels(0), encoding.pixels(1)
+    return {
+        "recon_size": None if kept == (height, width) else kept,
+        "voxel_size": (recon[2] / encoding.recon_size[2], *pixel),
+    }
+
+
 @contextlib.contextmanager
 def _nifti_errors(path):
     if not path.is_file():
@@ -375,6 +412,13 @@ def _read_nifti(path, modified):
         content = gzip.decompress(content)  # nibabel stops before the checksum, and so reads damaged files
     volume = type(nibabel.load(path)).from_bytes(content).get_fdata(dtype=np.float32, caching="unchanged")
     return volume.reshape(volume.shape[:3])
+
+
+def _millimetres(header):
+    """The extents of a voxel; a header without a unit, as most have, means millimetres."""
+    unit = header.get_xyzt_units()[0] if hasattr(header, "get_xyzt_units") else "mm"
+    factor = {"meter": 1000.0, "micron": 0.001}.get(unit, 1.0)
+    return [float(zoom) * factor for zoom in header.get_zooms()[:3]]
 
 
 def _contrast_and_patient(path):

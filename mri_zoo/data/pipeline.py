@@ -300,7 +300,7 @@ class _Examples:
         rng = np.random.default_rng(example_seed)
         kspace, target, info = self._read(self.sources[volume_index], slice_index)
         if self.augment:
-            kspace, target = flip_and_rotate(kspace, rng)
+            kspace, target = flip_and_rotate(kspace, rng, info.recon_size)
             info = dataclasses.replace(info, height=kspace.shape[-2], width=kspace.shape[-1], padding=None)
         name = seed_from_name(info.name)
         seed = int(rng.integers(2**31)) if self.training else name
@@ -425,7 +425,7 @@ def count_batches(sources, sampling, batch_size, *, slices="all", inner_slices=N
         blind = options.get("augment") or getattr(options.get("split"), "self_supervised", False)
         chosen = 1 if dimensions == 3 else len(_chosen(info, slices, inner_slices, np.random.default_rng(0)))
         counts[_extents(info, sampling, dimensions, options.get("crop"), blind)] += partitions * chosen
-        turned = options.get("augment") and info.height != info.width
+        turned = options.get("augment") and (info.height != info.width or info.recon_size is not None)
         certain = certain and not (dimensions or turned or _is_undersampled(info))
     return sum(math.ceil(count / batch_size) for count in counts.values()), certain
 
@@ -436,7 +436,7 @@ def _extents(info, sampling, dimensions, crop, blind):
     grid = size if info.trajectory is None else info.image_size
     if dimensions and info.trajectory is None:
         grid = sampling.image_size or (info.num_slices, *size)[-dimensions:]
-    target = grid[-2:] if blind else map(min, info.target_size or size, grid[-2:])
+    target = grid[-2:] if blind else map(min, info.target_size or info.recon_size or size, grid[-2:])
     return info.num_coils, *grid, *map(min, target, crop or grid[-2:])
 
 

@@ -285,19 +285,26 @@ def reference_image(volume, index):
         return volume.target[index]
     if volume.info.mask is not None or volume.info.trajectory is not None:
         raise DataError(f"{volume.info.name}: undersampled and without a reference image, so nothing to compare with.")
-    return root_sum_of_squares(ifft2c(volume.kspace[index]))
+    return _cropped(root_sum_of_squares(ifft2c(volume.kspace[index])), volume.info.recon_size)
 
 
-def flip_and_rotate(kspace, rng):
+def flip_and_rotate(kspace, rng, recon_size=None):
     """One of the eight flips and quarter turns of the images of (coil, height, width) k-space, and their reference.
+
+    Args:
+        kspace: (coil, height, width).
+        rng: NumPy's generator.
+        recon_size: (height, width) of the reference before the turn, where it is smaller than the k-space.
 
     Returns:
         The k-space and the root-sum-of-squares (height, width) of the turned coil images.
     """
-    images = np.rot90(ifft2c(kspace), rng.integers(4), axes=(-2, -1))
+    turns = int(rng.integers(4))
+    images = np.rot90(ifft2c(kspace), turns, axes=(-2, -1))
     if rng.integers(2):
         images = images[..., ::-1]
-    return fft2c(images), root_sum_of_squares(images)
+    kept = recon_size if recon_size is None or turns % 2 == 0 else recon_size[::-1]
+    return fft2c(images), _cropped(root_sum_of_squares(images), kept)
 
 
 def _cropped(target, crop):

@@ -148,6 +148,9 @@ class Simulation(abc.ABC):
             trajectory=None,
             density=None,
             depth=None,
+            recon_size=None,
+            voxel_size=info.voxel_size if (height, width) == (info.height, info.width) else None,
+            affine=None,
         )
 
     @abc.abstractmethod

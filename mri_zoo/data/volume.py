@@ -30,6 +30,12 @@ class VolumeInfo:
         num_shots: of the trajectory, one after the other.
         density: (samples,) float32 compensation that came with the trajectory, or None.
         depth: of the image, where the trajectory is three-dimensional: what is read as one slice is then a volume.
+        recon_size: (height, width) of the centre of the image that the scan means, without its oversampling; None for
+            all of it. Networks see k-space as it was measured; images and references without a stored one are cropped.
+        voxel_size: (slice or depth, height, width) in mm, the first from one slice to the next; None where not told.
+        affine: (4, 4) from the indices (height, width, slice or depth) of the whole image, before the crop to
+            `recon_size`, to NIfTI's coordinates of the patient in mm, or None.
+        notes: what a reader left out or assumed, each without a full stop.
     """
 
     name: str
@@ -48,6 +54,10 @@ class VolumeInfo:
     density: np.ndarray | None = None
     depth: int | None = None
     num_shots: int = 1
+    recon_size: tuple[int, int] | None = None
+    voxel_size: tuple[float, float, float] | None = None
+    affine: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self):
         if self.padding is None:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mri_zoo.data.files import open_volume
+from mri_zoo.data.files import MagnitudeFile, open_volume
 from mri_zoo.data.fourier import center_crop
+from mri_zoo.data.gaps import mask_of_volume
 from mri_zoo.data.masks import seed_from_name
 from mri_zoo.data.noncartesian import Encoding
 from mri_zoo.data.preparation import draw_sampling, reference_image
@@ -204,7 +205,8 @@ class _Judge:
 
     def __call__(self, source, name, progress):
         """The rows of all models on the volume that is called `name`, and one slice as an `Example`."""
-        volume = (open_volume(source) if _is_path(source) else source).read()
+        source = open_volume(source) if _is_path(source) else source
+        volume = _with_gaps(source, source.read())
         info = volume.info
         _require_finite(volume.kspace, f"{info.name}: the k-space")
         reference = self._reference(volume)
@@ -252,6 +254,15 @@ class _Judge:
         start = time.perf_counter()
         image = reconstruct(preset, volume, sampled, self.batch_size)
         return image, time.perf_counter() - start
+
+
+def _with_gaps(source, volume):
+    """The volume with the mask that the empty lines of its k-space tell, where its file has none."""
+    info = volume.info
+    if info.mask is not None or info.trajectory is not None or isinstance(source, MagnitudeFile):
+        return volume
+    mask = mask_of_volume(info, (volume.kspace != 0).any(axis=(0, 1)))
+    return volume if mask is None else dataclasses.replace(volume, info=dataclasses.replace(info, mask=mask))
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from mri_zoo.data.files import open_volume
+from mri_zoo.data.fourier import center_crop
 from mri_zoo.data.noncartesian import CenteredEcho
 from mri_zoo.data.preparation import PercentileScaling, draw_sampling
 from mri_zoo.data.volume import DataError, Volume
@@ -40,13 +41,14 @@ class SomeShots:
             trajectory=self._some(source.info.trajectory.T).T,
             num_shots=len(range(0, self._shots, every)),
             density=None if density is None else self._some(density),
-            target_size=source.info.image_size[-2:],
+            target_size=source.info.recon_size or source.info.image_size[-2:],
         )
 
     def read(self, slices=None):
         """The slices with these indices (all by default), in the order asked for."""
         volume = self._source.read(slices)
         reference = np.abs(reconstruct(cg_sense(), volume, draw_sampling(None, self._source.info)))
+        reference = center_crop(reference, self.info.target_size)
         return Volume(self.info, volume.slices, self._some(volume.kspace), reference)
 
     def _some(self, samples):

@@ -11,6 +11,9 @@ import nibabel
 import numpy as np
 
 from mri_zoo.data.files import ImageFile, MagnitudeFile, NIfTIFile, image_datasets, open_volume
+from mri_zoo.data.fourier import center_crop
+from mri_zoo.data.gaps import mask_of_volume
+from mri_zoo.data.geometry import crop_affine
 from mri_zoo.data.masks import seed_from_name
 from mri_zoo.data.noncartesian import CenteredEcho, Encoding
 from mri_zoo.data.preparation import draw_sampling
@@ -36,14 +39,16 @@ def reconstruct_file(
 ):
     """Reconstruct a scan slice by slice and write its magnitude, in the scan's units.
 
-    An undersampled scan, which has a trajectory, a `mask` or empty k-space lines between sampled ones, is reconstructed
-    as it is; any other is undersampled first.
+    An undersampled scan, which has a trajectory, a `mask`, empty k-space lines between sampled ones or at one edge
+    (partial Fourier, asymmetric echo), is reconstructed as it is; any other is undersampled first. The image is cropped
+    to the scan's reconSpace, where its header tells one.
 
     Args:
         preset: the model; `load_preset`.
         path: the scan, see `mri_zoo.data.open_volume`.
         output: file that ends in one of `FORMATS`: HDF5 with the dataset `reconstruction` (slice, height, width), NIfTI
-            (of a NIfTI scan with its axes and position), or all slices side by side in a PNG.
+            (with the voxel size and position that the scan tells; of a NIfTI scan with its axes), or all slices side by
+            side in a PNG.
         sampling: mask (seeded by the file's name) or trajectory for fully sampled scans; by default the preset's own,
             none for `zero-filled`.
         images: dataset of magnitude images, for an HDF5 file that has no k-space; its first one by default.
@@ -90,6 +95,7 @@ def reconstruct_file(
                 done = "fully sampled" if full else "undersampled here"
             acceleration = effective_acceleration(sampled)
             image = np.concatenate([np.abs(part) for part in _reconstructed(preset, source, sampled, progress)])
+            image = center_crop(image, info.recon_size or image.shape[-2:])
             if not image.any():
                 raise DataError(
                     "all samples are zero, or of several coils all near the centre of k-space (then try "
@@ -98,7 +104,10 @@ def reconstruct_file(
         _write(writing, output.name, image, scan, preset)
     what = f"{info.num_slices} slice" + ("s" if info.num_slices > 1 else "")
     what += f" of `{scan.dataset}`" if isinstance(scan, ImageFile) else ""
-    return f"{output}: {what} by {preset.name}, {done}, acceleration {acceleration:.2f}{hint}"
+    line = f"{output}: {what} by {preset.name}, {done}, acceleration {acceleration:.2f}{hint}"
+    if info.recon_size is not None:
+        line += "; cropped to the {} x {} pixels of the header's reconSpace".format(*info.recon_size)
+    return "; ".join([line, *scan.info.notes])
 
 
 def _echo_hint(source):
@@ -166,20 +175,7 @@ def _sampling(source):
     sampled = np.zeros((info.height, info.width), bool)
     for index in range(info.num_slices):
         sampled |= np.any(source.read([index]).kspace[0] != 0, axis=0)
-    rows, columns = sampled.any(axis=1), sampled.any(axis=0)
-    # Empty lines around all sampled ones are padding.
-    inside = sampled[_extent(rows), _extent(columns)]
-    if inside.all():
-        return None
-    if np.array_equal(sampled, np.broadcast_to(columns, sampled.shape)):
-        return columns[None].astype(np.float32)
-    return sampled.astype(np.float32)
-
-
-def _extent(lines):
-    """The slice from the first to the last line that is sampled; nothing where none is."""
-    found = np.flatnonzero(lines)
-    return slice(found[0], found[-1] + 1) if len(found) else slice(0)
+    return mask_of_volume(info, sampled)
 
 
 def _write(path, name, image, scan, preset):
@@ -201,7 +197,24 @@ def _write(path, name, image, scan, preset):
         image = nibabel.Nifti1Image(np.moveaxis(image, 0, scan.slice_axis), nibabel.load(scan.path).affine)
         _write_nifti(path, name, image)
     else:
-        _write_nifti(path, name, nibabel.Nifti1Image(np.moveaxis(image, 0, -1), np.eye(4)))
+        _write_nifti(path, name, _located(image, scan.info))
+
+
+def _located(image, info):
+    """A NIfTI of slices (slice, height, width), with the voxel size and the position in the scanner that are known."""
+    voxel_size = info.voxel_size or (1, 1, 1)
+    spacing = np.diag([*voxel_size[1:], voxel_size[0], 1.0])
+    if info.affine is None:
+        found = nibabel.Nifti1Image(np.moveaxis(image, 0, -1), spacing)
+    else:
+        affine = crop_affine(info.affine, (info.height, info.width), image.shape[-2:])
+        found = nibabel.Nifti1Image(np.moveaxis(image, 0, -1), affine)
+    code = 0 if info.affine is None else 1  # unknown, or the scanner's
+    found.set_sform(found.affine, code)
+    found.set_qform(found.affine, code)
+    if info.voxel_size is not None:
+        found.header.set_xyzt_units("mm")
+    return found
 
 
 def _write_nifti(path, name, image):

@@ -1,17 +1,19 @@
 import re
 
 import h5py
-import ismrmrd
 import numpy as np
 import pytest
 from helpers import random_complex
+from raw_files import write_bart, write_cfl, write_ismrmrd
 
+from mri_zoo.data.bart import BARTFile
 from mri_zoo.data.check import check_folder
 from mri_zoo.data.files import open_volume
 from mri_zoo.data.fourier import fft2c, root_sum_of_squares
+from mri_zoo.data.ismrmrd import ISMRMRDFile
 from mri_zoo.data.noncartesian import make_encoding
 from mri_zoo.data.preparation import draw_sampling
-from mri_zoo.data.raw import BARTFile, ISMRMRDFile, TrajectoryFile
+from mri_zoo.data.raw import TrajectoryFile
 from mri_zoo.data.trajectories import radial, radial_3d
 from mri_zoo.data.volume import DataError
 
@@ -41,44 +43,6 @@ def write(path, kspace=None, trajectory=None, units="cycles/pixel", matrix_size=
             file.attrs["matrix_size"] = matrix_size
         for name, array in datasets.items():
             file[name] = array
-    return path
-
-
-def write_cfl(path, array):
-    path.with_suffix(".hdr").write_text(f"# Dimensions\n{' '.join(map(str, array.shape))}\n# Command\nnothing\n")
-    path.write_bytes(array.astype("complex64").tobytes(order="F"))
-    return path
-
-
-def write_bart(folder, kspace, trajectory, name="scan"):
-    """K-space (coil, shot, sample), trajectory (shot, sample, x y z) in cycles per FOV."""
-    write_cfl(folder / f"{name}_traj.cfl", trajectory.T)
-    return write_cfl(folder / f"{name}.cfl", kspace.T[None])
-
-
-def write_ismrmrd(path, readouts, size=(15, 13, 1), limits=None):
-    """Readouts: dicts of data (coil, sample), optional traj (sample, dim), step, slice, and fields of the header."""
-    x, y, z = size
-    center, maximum = limits or (y // 2, y - 1)
-    header = f"""<?xml version="1.0"?><ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD"><encoding><encodedSpace>
-        <matrixSize><x>{x}</x><y>{y}</y><z>{z}</z></matrixSize></encodedSpace><encodingLimits><kspace_encoding_step_1>
-        <minimum>0</minimum><maximum>{maximum}</maximum><center>{center}</center></kspace_encoding_step_1>
-        </encodingLimits></encoding></ismrmrdHeader>"""
-    with ismrmrd.Dataset(str(path), "dataset") as dataset:
-        dataset.write_xml_header(header.encode())
-        for readout in readouts:
-            line = ismrmrd.Acquisition.from_array(readout["data"], readout.get("traj"))
-            line.idx.kspace_encode_step_1 = readout.get("step", 0)
-            line.idx.kspace_encode_step_2 = readout.get("partition", 0)
-            line.idx.slice = readout.get("slice", 0)
-            line.idx.contrast = readout.get("contrast", 0)
-            line.center_sample = readout.get("center", line.number_of_samples // 2)
-            line.discard_pre = readout.get("pre", 0)
-            if readout.get("noise"):
-                line.setFlag(ismrmrd.ACQ_IS_NOISE_MEASUREMENT)
-            if readout.get("reversed"):
-                line.setFlag(ismrmrd.ACQ_IS_REVERSE)
-            dataset.append_acquisition(line)
     return path
 
 
@@ -175,10 +139,11 @@ def test_ismrmrd_on_the_cartesian_grid(rng, tmp_path):
     # Half of the lines, from the second on, and the last twelve samples of each.
     readouts = [{"data": kspace[0, :, :, i], "step": i - 1, "pre": 2, "center": 7} for i in range(1, 13, 2)]
     source = ISMRMRDFile(write_ismrmrd(tmp_path / "b.h5", readouts, (14, 13, 1), limits=(5, 11)))
-    assert source.info.padding == (1, 13)
-    np.testing.assert_array_equal(np.flatnonzero(source.info.mask), np.arange(1, 13, 2))
+    assert source.info.padding == (0, 13)
+    mask = np.zeros((14, 13))
+    mask[2:, 1:13:2] = 1
+    np.testing.assert_array_equal(source.info.mask, mask)
     expected = kspace[:1] * source.info.mask
-    expected[:, :, :2] = 0
     np.testing.assert_array_equal(source.read().kspace, expected)
 
 
@@ -276,8 +241,9 @@ def test_bad_bart_pairs_are_refused(tmp_path):
     path.with_suffix(".hdr").write_text("nothing")
     with pytest.raises(DataError, match="scan.hdr: tells no dimensions"):
         BARTFile(path)
-    with pytest.raises(DataError, match="alone.cfl: has no trajectory beside it; expected alone_traj.cfl or traj.cfl"):
-        BARTFile(tmp_path / "alone.cfl")
+    alone = write_cfl(tmp_path / "alone.cfl", np.ones((1, 15, 6)))
+    with pytest.raises(DataError, match="alone.cfl: .*no trajectory beside it; expected alone_traj.cfl or traj.cfl"):
+        BARTFile(alone)
 
 
 @pytest.mark.parametrize(
@@ -289,7 +255,7 @@ def test_bad_bart_pairs_are_refused(tmp_path):
         ({"contrast": 1}, "2 values of `contrast`"),
         ({"data": np.ones((3, 12), "complex64")}, r"differ in `number_of_samples` \(12, 15\)"),
         ({"partition": 1}, "partitions with a trajectory of 2 dimensions; expected slices, or one of 3 dimensions"),
-        ({"partition": 1, "traj": None}, "partitions with no trajectory; expected slices"),
+        ({"partition": 1, "traj": None}, "do not fit the encoded matrix"),
         ({"slice": 1, "traj": np.full((15, 2), 0.1, "float32")}, "slices differ in their trajectory"),
     ],
 )
