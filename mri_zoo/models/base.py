@@ -101,6 +101,17 @@ class ReconstructionModel(keras.Model):
             self._check(batch)
         return super().__call__(batch, *args, **kwargs)
 
+    def stateless_call(self, *args, training=None, **kwargs):
+        """Keras's `stateless_call`, by which JAX runs a model.
+
+        It would hand `training` to `call`, which has no such argument; the layers within are told here instead.
+        """
+        self._get_call_context().set_value("training", training)
+        try:
+            return super().stateless_call(*args, **kwargs)
+        finally:
+            self._maybe_reset_call_context()
+
     def _check(self, x):
         if isinstance(x, dict):
             for key in ("kspace", "sensitivity_maps"):
