@@ -18,6 +18,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from mri_zoo.data.volume import printable
 
 app = typer.Typer(
     help="The model zoo of learned MRI reconstruction.",
@@ -175,7 +178,7 @@ def reconstruct(
         line = reconstruct_file(
             *(preset, file, output, chosen, images, coils, center_echo, _size(image_size), units), progress=progress
         )
-    console.print(line, highlight=False, soft_wrap=True)
+    _say(line)
 
 
 @app.command()
@@ -193,8 +196,8 @@ def train(
 
     loaded = load_recipe(recipe, settings or ())
     verbose = int(console.is_terminal)
-    train(loaded, output, resume, prepared, lambda line: console.print(line, highlight=False, soft_wrap=True), verbose)
-    console.print(f"preset: {output / 'preset' / loaded['name']}", highlight=False, soft_wrap=True)
+    train(loaded, output, resume, prepared, _say, verbose)
+    _say(f"preset: {output / 'preset' / loaded['name']}")
 
 
 @app.command()
@@ -211,7 +214,7 @@ def prepare(
 
     with _bar() as progress:
         training, validation = prepare(load_recipe(recipe, settings or ()), output, epochs, progress)
-    console.print(f"{training} training and {validation} validation batches in {output}", highlight=False)
+    _say(f"{training} training and {validation} validation batches in {output}")
 
 
 @app.command("check-data")
@@ -223,10 +226,9 @@ def check_data(folder: Annotated[Path, typer.Argument(help="Folder with scans, o
     with _bar() as progress:
         findings = list(check_folder(folder, progress))
     for finding in findings:
-        style = "red" if finding.problem else None
-        console.print(finding.line, style=style, highlight=False, markup=False, soft_wrap=True)
+        _say(finding.line, "red" if finding.problem else None)
     bad = sum(finding.problem is not None for finding in findings)
-    console.print(f"{len(findings)} files, {bad} with problems", highlight=False)
+    _say(f"{len(findings)} files, {bad} with problems")
     if bad:
         raise typer.Exit(1)
 
@@ -284,13 +286,10 @@ def import_weights(
     rule = foreign.scaling if scaling is None else parse_scaling(scaling)
     card = {} if licence is None else {"licence": licence}
     model = import_preset(file, source, architecture, output, config, chosen, rule, card)
-    console.print(
+    _say(
         f"{type(model).__name__}, {model.count_params():,} parameters: preset {output}\n"
         f"arguments, by the arrays, --config or default: {shown_arguments(model.get_config())}\nscaling: {rule}\n"
         f"sampling: {chosen or 'not told'}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
     )
 
 
@@ -312,10 +311,16 @@ def download_weights(name: Annotated[str, typer.Argument(help="Name of `mri-zoo 
 
     with _bar() as progress:
         folder, digest = download_preset(name, progress)
-    console.print(f"{name}: preset {folder}", highlight=False, soft_wrap=True)
+    _say(f"{name}: preset {folder}")
     if find_published(name)["sha256"] is None:
         line = f"unverified: to be recorded in mri_zoo/presets/published.json, SHA-256 {digest}"
-        console.print(line, highlight=False, soft_wrap=True)
+        _say(line)
+
+
+def _say(text, style=None):
+    """Print text that may come from files: without markup, and without control characters but line breaks."""
+    lines = "\n".join(map(printable, str(text).split("\n")))
+    console.print(lines, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def _size(text):
@@ -331,7 +336,8 @@ def _size(text):
 def _print_names(lines):
     width = max(map(len, lines))
     for name, line in lines.items():
-        console.print(f"[bold]{name:{width}}[/bold]  {line}", highlight=False, soft_wrap=True)
+        text = Text.assemble((f"{printable(name):{width}}", "bold"), f"  {printable(line)}")
+        console.print(text, highlight=False, soft_wrap=True)
 
 
 def _presets(names):
@@ -392,8 +398,8 @@ def _finish(results, output):
     from mri_zoo.evaluation.tables import markdown_report
 
     for result in results:
-        console.print(markdown_report(result), markup=False, highlight=False, soft_wrap=True)
-    console.print(f"written to {output}", highlight=False, soft_wrap=True)
+        _say(markdown_report(result))
+    _say(f"written to {output}")
     if any(result.failures for result in results):
         raise typer.Exit(1)
 
@@ -401,11 +407,12 @@ def _finish(results, output):
 @contextlib.contextmanager
 def _bar():
     """A progress bar as a function of (done, total, text)."""
-    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    text = TextColumn("{task.description}", markup=False)
+    columns = SpinnerColumn(), text, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     errors = Console(stderr=True)
     with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task("starting", total=None)
-        yield lambda done, total, text: bar.update(task, completed=done, total=total, description=text)
+        yield lambda done, total, text: bar.update(task, completed=done, total=total, description=printable(text))
 
 
 def _start():
@@ -443,5 +450,5 @@ def errors_in_one_line(program):
             if not isinstance(error, OSError) or error.filename is None
             else f"{error.filename}: {error.strerror}"
         )
-        print(f"{program}: {' '.join(message.split())}", file=sys.stderr)
+        print(printable(f"{program}: {' '.join(message.split())}"), file=sys.stderr)
         sys.exit(2)

@@ -1,14 +1,21 @@
 """What is in a folder of scans, what is wrong with it, and what it is good for."""
 
+import collections
 import dataclasses
+import logging
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from mri_zoo.data.files import ImageFile, NIfTIFile, image_datasets, open_volume
+from mri_zoo.data.hdf5 import is_hdf5
 from mri_zoo.data.preparation import draw_sampling
-from mri_zoo.data.volume import DataError
+from mri_zoo.data.sampling import effective_acceleration
+from mri_zoo.data.search import search
+from mri_zoo.data.undersampling import find_mask
+from mri_zoo.data.volume import DataError, printable
+
+_log = logging.getLogger(__name__)
 
 _ENDINGS = (".h5", ".mrd", ".nii", ".nii.gz", ".cfl")
 
@@ -21,6 +28,9 @@ class Finding:
     line: str
     problem: str | None = None
 
+    def __post_init__(self):
+        object.__setattr__(self, "line", printable(self.line))
+
 
 def check_folder(folder, progress=None):
     """Read every scan below a folder completely, one slice at a time.
@@ -30,21 +40,25 @@ def check_folder(folder, progress=None):
         progress: called as ``progress(done, total, text)``.
 
     Yields:
-        A `Finding` for each file.
+        A `Finding` for each file. What is left out is told by a warning of `logging`.
 
     Raises:
         DataError: if there is no such folder, or nothing in it that could be a scan.
     """
-    folder = Path(folder)
-    if not folder.exists():
-        raise DataError(f"{folder}: no such file or folder.")
-    found = [folder] if folder.is_file() else sorted(folder.rglob("*"))
-    files = [p for p in found if p.is_file() and not p.name.startswith(".") and p.name.lower().endswith(_ENDINGS)]
-    files = [
-        p for p in files if p in found[:1] or not p.name.lower().endswith("traj.cfl")
-    ]  # it is read with its k-space
+    folder, left_out = Path(folder), ""
+    if folder.is_dir():
+        found = search(folder, _ENDINGS)
+        # BART's trajectories are read with their k-space.
+        files, left_out = [path for path in found.paths if not path.name.lower().endswith("traj.cfl")], found.summary()
+    else:
+        files = [folder]
+        if not folder.exists() and not folder.is_symlink():
+            raise DataError(f"{folder}: no such file or folder.")
+    if left_out and files:
+        _log.warning("%s", left_out)
     if not files:
-        raise DataError(f"{folder}: holds no scan; expected files that end in {', '.join(_ENDINGS)}.")
+        left = f" ({left_out})" if left_out else ""
+        raise DataError(f"{folder}: holds no scan; expected files that end in {', '.join(_ENDINGS)}{left}.")
     for done, path in enumerate(files):
         if progress is not None:
             progress(done, len(files), path.name)
@@ -59,7 +73,7 @@ def check_folder(folder, progress=None):
 
 def _sources(path):
     """The volumes of a file: one, or each stack of magnitude images of an HDF5 file without k-space."""
-    stacks = image_datasets(path) if h5py.is_hdf5(path) else []
+    stacks = image_datasets(path) if is_hdf5(path) else []
     return [ImageFile(path, name) for name in stacks] or [open_volume(path)]
 
 
@@ -67,26 +81,42 @@ def _describe(source):
     info = source.info
     if info.trajectory is not None:
         return _describe_trajectory(source)
-    energy = 0.0
-    columns = np.zeros(info.width, bool)
-    for index in range(info.num_slices):  # raises DataError on the first slice that is damaged
-        volume = source.read([index])
-        energy += float(np.sum(np.abs(volume.kspace) ** 2))
-        columns |= np.any(volume.kspace != 0, axis=(0, 1, 2))
-    if energy == 0:
+    empty, black = [], []
+
+    def slices():
+        for index in range(info.num_slices):  # raises DataError on the first slice that is damaged
+            volume = source.read([index])
+            if not volume.kspace.any():
+                empty.append(index)
+            if volume.target is not None and not volume.target.any():
+                black.append(index)
+            yield volume.kspace[0]
+
+    if getattr(source, "simulated", False):
+        mask, note = None, ""
+        collections.deque(slices(), maxlen=0)
+    else:
+        mask, note = find_mask(source.path, slices(), padded=info.target_size is not None)
+    if len(empty) == info.num_slices:
         raise DataError(f"{source.path}: all samples are zero; expected a scan.")
-    if info.target_size is not None and (info.target_size[0] > info.height or info.target_size[1] > info.width):
-        raise DataError(f"{source.path}: the reference of {info.target_size} pixels is larger than the k-space.")
+    if len(black) == info.num_slices:
+        raise DataError(f"{source.path}: its reference is black in all slices; expected an image.")
     coils = "1 coil" if info.num_coils == 1 else f"{info.num_coils} coils"
     parts = [f"{info.contrast}, {info.num_slices} slices of {info.height} x {info.width}, {coils}"]
     if info.mask is not None:
-        parts.append(f"undersampled {info.mask.size / info.mask.sum():.1f} times")
-    elif not columns.all():
-        parts.append(f"{np.count_nonzero(~columns)} of {info.width} columns are empty, but it has no `mask`")
+        parts.append(f"undersampled {effective_acceleration(info.mask):.1f} times")
+    elif mask is not None:
+        kind = "columns" if len(mask) == 1 else "samples"
+        gaps = f"{np.count_nonzero(mask == 0)} of {mask.size} {kind} are empty, but it has no `mask`"
+        parts.append(f"undersampled {effective_acceleration(mask):.1f} times: {gaps}")
+    parts += [note] if note else []
+    parts += [f"{len(empty)} of the slices without a sample"] if empty else []
     parts.append("with a reference" if info.target_size else "without a reference")
+    if (stored := getattr(source, "stored_target_size", None)) not in (None, info.target_size):
+        parts[-1] += f" of {stored} pixels, which is larger than the k-space and is cropped to {info.target_size}"
     if info.recon_size is not None:
         parts.append("of which the middle {} x {} are the image".format(*info.recon_size))
-    return ", ".join([*parts, *info.notes, f"use: {_use(source)}"])
+    return ", ".join([*parts, *info.notes, f"use: {_use(source, mask is not None)}"])
 
 
 def _describe_trajectory(source):
@@ -102,11 +132,11 @@ def _describe_trajectory(source):
     return ", ".join([f"{info.contrast}, {what}", coils, samples, density, *info.notes, f"use: {_use(source)}"])
 
 
-def _use(source):
+def _use(source, undersampled=False):
     """The command that fits a volume; to be judged, it must be fully sampled or have a reference."""
     if isinstance(source, ImageFile):
         return f"mri-zoo reconstruct {source.path} --images {source.dataset} --model NAME -o OUT"
-    undersampled = source.info.mask is not None or source.info.trajectory is not None
+    undersampled = undersampled or source.info.mask is not None or source.info.trajectory is not None
     if undersampled and source.info.target_size is None:
         return f"mri-zoo reconstruct {source.path} --model NAME -o OUT"
     dataset = "oasis" if isinstance(source, NIfTIFile) else "fastmri"

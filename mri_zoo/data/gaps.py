@@ -24,27 +24,12 @@ def mask_of_samples(sampled):
     rows, columns = sampled.any(axis=1), sampled.any(axis=0)
     if not rows.any():
         return None
-    inside = sampled[_between(rows), _between(columns)]
+    inside = sampled[between(rows), between(columns)]
     if inside.all():
         return None
-    if rows[_between(rows)].all() and np.array_equal(sampled, rows[:, None] & columns):
+    if rows[between(rows)].all() and np.array_equal(sampled, rows[:, None] & columns):
         return columns[None].astype(np.float32)
     return sampled.astype(np.float32)
-
-
-def mask_of_volume(info, sampled):
-    """The mask that the zeros of a volume tell, None for one that is fully sampled.
-
-    Args:
-        info: the `VolumeInfo`. With a stored reference, lines that are missing at one edge alone are padding, too: the
-            reference tells what its image is, and fastMRI's k-space is padded so.
-        sampled: (height, width) bool, where any slice and coil has a sample.
-    """
-    if info.target_size is not None:
-        rows, columns = sampled.any(axis=1), sampled.any(axis=0)
-        if rows.any() and without_chance(sampled)[_extent(rows), _extent(columns)].all():
-            return None
-    return mask_of_samples(sampled)
 
 
 def without_chance(sampled):
@@ -54,13 +39,7 @@ def without_chance(sampled):
     return lines if few else sampled
 
 
-def _extent(lines):
-    """The slice from the first line that is sampled to the last."""
-    found = np.flatnonzero(lines)
-    return slice(found[0], found[-1] + 1)
-
-
-def _between(lines):
+def between(lines):
     """The slice of the lines inside the padding."""
     found = np.flatnonzero(lines)
     return slice(*symmetric_range(len(lines), found[0], found[-1] + 1))

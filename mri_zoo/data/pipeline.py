@@ -14,8 +14,9 @@ import numpy as np
 import tensorflow as tf
 
 from mri_zoo.arguments import check_counts
-from mri_zoo.data.files import NUM_CACHED_VOLUMES, find_volumes, open_volume
+from mri_zoo.data.files import open_volume
 from mri_zoo.data.masks import seed_from_name
+from mri_zoo.data.nifti import NUM_CACHED_VOLUMES
 from mri_zoo.data.noncartesian import SHARED
 from mri_zoo.data.preparation import (
     ConstantScaling,
@@ -25,8 +26,10 @@ from mri_zoo.data.preparation import (
     prepare_slice,
     reference_image,
 )
+from mri_zoo.data.search import find_volumes
 from mri_zoo.data.splits import FullTarget, HalfSplit, Split
 from mri_zoo.data.trajectories import SamplingTrajectory
+from mri_zoo.data.undersampling import check_fully_sampled
 from mri_zoo.data.volume import DataError
 
 
@@ -325,6 +328,9 @@ class _Examples:
         whole = self.trajectory == 3 and source.info.trajectory is None
         volume = source.read(None if whole else [slice_index])
         kspace = volume.kspace if whole else volume.kspace[0]
+        measured = getattr(source, "path", None) is not None and not getattr(source, "simulated", False)
+        if measured and not _is_undersampled(source.info):  # sources that are no files know their mask
+            check_fully_sampled(source.info.name, volume.slices, volume.kspace)
         if self.split is not None and self.split.self_supervised:
             return kspace, None, volume.info
         targets = [reference_image(volume, index) for index in range(len(volume.kspace))]

@@ -207,7 +207,7 @@ def prepare_slice(kspace, target, mask, scaling, crop=None):
     kspace *= np.float32(factor)
     inputs = {"kspace": kspace, "mask": mask[None]}
     if target is not None:
-        target = _cropped(target, crop)
+        target = _cropped(_cropped(target, crop), kspace.shape[-2:])
         target = np.multiply(target, np.float32(factor), out=_aligned_empty(target.shape, np.float32))
     return inputs, target, factor
 
@@ -278,11 +278,19 @@ def _partition_along(samples, target, encoding, input_mask, target_mask, self_su
 def reference_image(volume, index):
     """The target of the slice at position `index` of a `Volume`: stored, or from its fully sampled k-space.
 
+    One that is larger than the k-space is cropped to it.
+
     Raises:
-        DataError: if neither is there.
+        DataError: if neither is there, or the target is no magnitude of that slice.
     """
     if volume.target is not None:
-        return volume.target[index]
+        if len(volume.target) != len(volume.kspace) and volume.info.depth is None or np.ndim(volume.target) != 3:
+            found = f"{np.shape(volume.target)} for k-space of {len(volume.kspace)} slices"
+            raise DataError(f"{volume.info.name}: has a reference of shape {found}; expected (slice, height, width).")
+        target = volume.target[index]
+        if np.iscomplexobj(target):
+            raise DataError(f"{volume.info.name}: has a reference of {target.dtype}; expected real numbers.")
+        return _cropped(target, (volume.info.height, volume.info.width))
     if volume.info.mask is not None or volume.info.trajectory is not None:
         raise DataError(f"{volume.info.name}: undersampled and without a reference image, so nothing to compare with.")
     return _cropped(root_sum_of_squares(ifft2c(volume.kspace[index])), volume.info.recon_size)

@@ -125,6 +125,8 @@ class Simulation(abc.ABC):
         ValueError: if `num_coils`, `size`, `seed` or `phase` is out of range.
     """
 
+    simulated = True  # see `MagnitudeFile`
+
     def __init__(self, info, num_coils=1, size=None, seed=0, phase=True):
         height, width = size or (info.height, info.width)
         _check_positive(num_coils=num_coils, height=height, width=width)

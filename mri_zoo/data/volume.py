@@ -1,14 +1,90 @@
 """The one NumPy form that every reader returns and everything downstream takes."""
 
+import contextlib
 import dataclasses
 import operator
+import os
+import re
 from typing import Protocol
 
 import numpy as np
 
 
+def printable(text):
+    """Text of a file or a file name for one line of a terminal or a table: what is no plain character is escaped.
+
+    A name may hold the sequences that move a terminal's cursor or set its title, or marks that turn the direction of
+    writing. Colours, which are in messages of Keras, are left out, and line breaks become spaces.
+    """
+    text = re.sub(r"\s*[\r\n]\s*", " ", re.sub(r"\x1b\[[0-9;]*m", "", str(text)))
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
 class DataError(ValueError):
-    """A file or folder that cannot be used; the message names it, what was found and what was expected."""
+    """A file or folder that cannot be used; the message names it, what was found and what was expected.
+
+    The message is one line, whatever texts of the file are in it.
+    """
+
+    def __init__(self, message):
+        super().__init__(printable(message))
+
+
+@contextlib.contextmanager
+def file_errors(path, expected="a whole file of a layout that is read", others=()):
+    """A block, or a decorated function, in which whatever a damaged file leads to becomes a `DataError` that names it.
+
+    Args:
+        path: the file.
+        expected: in its place.
+        others: further classes of errors.
+    """
+    try:
+        yield
+    except DataError:
+        raise
+    except MemoryError as error:
+        raise DataError(f"{path}: does not fit into the memory ({error or 'no message'}).") from error
+    except (ValueError, OSError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
+        raise _damaged(path, expected, error) from error
+    except (EOFError, *others) as error:
+        raise _damaged(path, expected, error) from error
+
+
+def _damaged(path, expected, error):
+    if isinstance(error, PermissionError):
+        return DataError(f"{path}: may not be read ({error.strerror}).")
+    reason = str(error) if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: {error}"
+    return DataError(f"{path}: is truncated or damaged; expected {expected} ({reason}).")
+
+
+def check_memory(what, at_once, declared, stored):
+    """Refuse data that take far more memory than a file of its size can mean.
+
+    What is declared may be 64 MB or 200 times what is stored, whichever is more, and what is read at once 8 GB. The
+    environment variable ``MRI_ZOO_MAX_GIGABYTES`` replaces both by one limit of what is read at once.
+
+    Args:
+        what: the file, and what in it.
+        at_once: bytes in memory that one read takes, for example of one slice.
+        declared: bytes in memory of all.
+        stored: bytes in the file.
+
+    Raises:
+        DataError: if a limit is passed.
+    """
+    given = os.environ.get("MRI_ZOO_MAX_GIGABYTES")
+    try:
+        limit = 8e9 if given is None else 1e9 * float(given)
+    except ValueError as error:
+        raise ValueError(f"MRI_ZOO_MAX_GIGABYTES must be a number, got {given!r}.") from error
+    raised = "if that is meant, set MRI_ZOO_MAX_GIGABYTES"
+    if given is None and declared > max(64e6, 200 * stored):
+        found = f"{what} has {declared / 1e9:.3g} GB by its header, and {stored / 1e6:.3g} MB in the file"
+        raise DataError(f"{found}; expected at most 200 times as much ({raised}).")
+    if at_once > limit:
+        found = f"{what} takes {at_once / 1e9:.3g} GB of memory at once"
+        raise DataError(f"{found}; expected at most {limit / 1e9:.3g} GB ({raised}).")
 
 
 @dataclasses.dataclass(frozen=True)

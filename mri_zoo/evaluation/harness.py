@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from mri_zoo.data.files import MagnitudeFile, open_volume
+from mri_zoo.data.files import open_volume
 from mri_zoo.data.fourier import center_crop
-from mri_zoo.data.gaps import mask_of_volume
 from mri_zoo.data.masks import seed_from_name
 from mri_zoo.data.noncartesian import Encoding
 from mri_zoo.data.preparation import draw_sampling, reference_image
 from mri_zoo.data.sampling import effective_acceleration
+from mri_zoo.data.undersampling import as_measured
 from mri_zoo.data.volume import DataError
 from mri_zoo.evaluation.reconstruction import reconstruct
 from mri_zoo.evaluation.tables import markdown_report
@@ -206,7 +206,7 @@ class _Judge:
     def __call__(self, source, name, progress):
         """The rows of all models on the volume that is called `name`, and one slice as an `Example`."""
         source = open_volume(source) if _is_path(source) else source
-        volume = _with_gaps(source, source.read())
+        volume = as_measured(source, source.read())
         info = volume.info
         _require_finite(volume.kspace, f"{info.name}: the k-space")
         reference = self._reference(volume)
@@ -254,15 +254,6 @@ class _Judge:
         start = time.perf_counter()
         image = reconstruct(preset, volume, sampled, self.batch_size)
         return image, time.perf_counter() - start
-
-
-def _with_gaps(source, volume):
-    """The volume with the mask that the empty lines of its k-space tell, where its file has none."""
-    info = volume.info
-    if info.mask is not None or info.trajectory is not None or isinstance(source, MagnitudeFile):
-        return volume
-    mask = mask_of_volume(info, (volume.kspace != 0).any(axis=(0, 1)))
-    return volume if mask is None else dataclasses.replace(volume, info=dataclasses.replace(info, mask=mask))
 
 
 @contextlib.contextmanager

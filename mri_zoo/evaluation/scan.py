@@ -12,13 +12,14 @@ import numpy as np
 
 from mri_zoo.data.files import ImageFile, MagnitudeFile, NIfTIFile, image_datasets, open_volume
 from mri_zoo.data.fourier import center_crop
-from mri_zoo.data.gaps import mask_of_volume
 from mri_zoo.data.geometry import crop_affine
+from mri_zoo.data.hdf5 import is_hdf5
 from mri_zoo.data.masks import seed_from_name
 from mri_zoo.data.noncartesian import CenteredEcho, Encoding
 from mri_zoo.data.preparation import draw_sampling
 from mri_zoo.data.sampling import effective_acceleration
 from mri_zoo.data.simulate import SimulatedAcquisition
+from mri_zoo.data.undersampling import find_mask
 from mri_zoo.data.volume import DataError
 from mri_zoo.evaluation.reconstruction import reconstruct
 
@@ -39,16 +40,15 @@ def reconstruct_file(
 ):
     """Reconstruct a scan slice by slice and write its magnitude, in the scan's units.
 
-    An undersampled scan, which has a trajectory, a `mask`, empty k-space lines between sampled ones or at one edge
-    (partial Fourier, asymmetric echo), is reconstructed as it is; any other is undersampled first. The image is cropped
-    to the scan's reconSpace, where its header tells one.
+    An undersampled scan, which has a trajectory, a `mask` or gaps in its k-space (see `find_mask`), is reconstructed as
+    it is; any other is undersampled first. The image is cropped to the scan's reconSpace, where its header tells one.
 
     Args:
         preset: the model; `load_preset`.
         path: the scan, see `mri_zoo.data.open_volume`.
         output: file that ends in one of `FORMATS`: HDF5 with the dataset `reconstruction` (slice, height, width), NIfTI
-            (with the voxel size and position that the scan tells; of a NIfTI scan with its axes), or all slices side by
-            side in a PNG.
+            (with the voxel size and position that the scan tells; of a NIfTI scan with its header), or all slices side
+            by side in a PNG.
         sampling: mask (seeded by the file's name) or trajectory for fully sampled scans; by default the preset's own,
             none for `zero-filled`.
         images: dataset of magnitude images, for an HDF5 file that has no k-space; its first one by default.
@@ -83,7 +83,7 @@ def reconstruct_file(
         source = CenteredEcho(source) if center_echo else source
         info = source.info
         # Magnitude images are not read only to find that their Fourier transform has no gaps.
-        sampled = None if isinstance(scan, MagnitudeFile) else _sampling(source)
+        sampled, note = (None, "") if isinstance(scan, MagnitudeFile) else measured_sampling(source)
         done = "as measured" if sampling is None else "as measured, not with the sampling asked for"
         with _naming(path):
             if sampled is None:
@@ -107,7 +107,7 @@ def reconstruct_file(
     line = f"{output}: {what} by {preset.name}, {done}, acceleration {acceleration:.2f}{hint}"
     if info.recon_size is not None:
         line += "; cropped to the {} x {} pixels of the header's reconSpace".format(*info.recon_size)
-    return "; ".join([line, *scan.info.notes])
+    return "; ".join([line, *([note] if note else []), *scan.info.notes])
 
 
 def _echo_hint(source):
@@ -135,7 +135,7 @@ def _reconstructed(preset, source, sampled, progress):
 
 def _open_scan(path, images, image_size, units):
     """The reader of a file; without k-space, that of its first stack of images."""
-    if images is None and h5py.is_hdf5(path):
+    if images is None and is_hdf5(path):
         images = next(iter(image_datasets(path)), None)
     return open_volume(path, images, image_size=image_size, units=units)
 
@@ -167,15 +167,13 @@ def _naming(path):
         raise DataError(f"{path}: {error}") from error
 
 
-def _sampling(source):
-    """The mask or `Encoding` of an undersampled scan, None for a fully sampled one."""
+def measured_sampling(source):
+    """The mask or `Encoding` of an undersampled scan, None for a fully sampled one; and what was assumed, as text."""
     info = source.info
     if info.mask is not None or info.trajectory is not None:
-        return draw_sampling(None, info)
-    sampled = np.zeros((info.height, info.width), bool)
-    for index in range(info.num_slices):
-        sampled |= np.any(source.read([index]).kspace[0] != 0, axis=0)
-    return mask_of_volume(info, sampled)
+        return draw_sampling(None, info), ""
+    slices = (source.read([index]).kspace[0] for index in range(info.num_slices))
+    return find_mask(info.name, slices, padded=info.target_size is not None)
 
 
 def _write(path, name, image, scan, preset):
@@ -194,8 +192,7 @@ def _write(path, name, image, scan, preset):
             path, montage, cmap="gray", vmin=0, vmax=np.percentile(montage, 99.8) or None, format="png"
         )
     elif isinstance(scan, NIfTIFile):
-        image = nibabel.Nifti1Image(np.moveaxis(image, 0, scan.slice_axis), nibabel.load(scan.path).affine)
-        _write_nifti(path, name, image)
+        _write_nifti(path, name, scan.image(image))
     else:
         _write_nifti(path, name, _located(image, scan.info))
 

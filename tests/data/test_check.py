@@ -32,7 +32,8 @@ def test_every_file_gets_a_line_and_the_command_that_fits_it(tmp_path):
     assert "--images T1w" in found["images.h5"].line and "--images T2w" in found["images.h5"].line
     assert f"evaluate --dataset oasis --root {tmp_path}/sub-1_T1w.nii" in found["sub-1_T1w.nii"].line
     assert found["zeros.h5"].problem == f"{tmp_path}/zeros.h5: all samples are zero; expected a scan."
-    assert "reference of (9, 6) pixels is larger than the k-space" in found["large.h5"].problem
+    cropped = "with a reference of (9, 6) pixels, which is larger than the k-space and is cropped to (8, 6)"
+    assert found["large.h5"].problem is None and cropped in found["large.h5"].line
 
 
 def test_a_file_that_fails_in_an_unforeseen_way_does_not_hide_the_others(tmp_path, monkeypatch):

@@ -1,3 +1,4 @@
+import functools
 import gzip
 
 import h5py
@@ -5,7 +6,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from mri_zoo.data import files
+from mri_zoo.data import nifti
 from mri_zoo.data.files import FastMRIFile, ImageFile, NIfTIFile, find_volumes, open_volume
 from mri_zoo.data.volume import DataError
 
@@ -283,15 +284,31 @@ def test_nifti(write_nifti, rng, slice_axis, extension):
     np.testing.assert_array_equal(source.read().target, data)
 
 
-def test_nifti_applies_scale_and_takes_the_magnitude(tmp_path, rng):
-    data = rng.integers(-90, 90, (8, 9, 2)).astype(np.int16)
-    image = nibabel.Nifti1Image(data, np.eye(4))
-    image.header.set_slope_inter(0.5, 3)
+@pytest.mark.parametrize("slope, inter", [(0.5, 3), (0, 7), (2.5, -1)])
+def test_nifti_applies_scale(tmp_path, rng, slope, inter):
+    image = nibabel.Nifti1Image(rng.integers(1, 90, (8, 9, 2)).astype(np.int16), np.eye(4))
+    image.header.set_slope_inter(slope or 1, inter if slope else 0)
     nibabel.save(image, tmp_path / "a.nii.gz")
+    if not slope:  # means that there is no scale
+        content = bytearray(gzip.decompress((tmp_path / "a.nii.gz").read_bytes()))
+        content[112:120] = np.array([0, inter], "<f4").tobytes()
+        (tmp_path / "a.nii.gz").write_bytes(gzip.compress(bytes(content)))
     target = NIfTIFile(tmp_path / "a.nii.gz").read().target
-    stored = nibabel.load(tmp_path / "a.nii.gz").get_fdata()
-    assert stored.min() < 0
-    np.testing.assert_allclose(target, np.abs(np.moveaxis(stored, 2, 0)), rtol=1e-6)
+    np.testing.assert_allclose(target, np.moveaxis(nibabel.load(tmp_path / "a.nii.gz").get_fdata(), 2, 0), rtol=1e-6)
+
+
+def test_values_that_are_no_magnitudes_are_refused_and_ringing_is_set_to_zero(write_nifti, write_h5, rng):
+    phase, ringing = rng.uniform(-np.pi, np.pi, (8, 9, 3)), 100 * rng.random((8, 9, 3))
+    ringing[2, 3] = -0.5
+    with pytest.raises(DataError, match=r"phase.nii: the image has values from -3\..* to 3\..*; expected a magnitude"):
+        NIfTIFile(write_nifti(phase.astype(np.float32), "phase.nii")).read([1])
+    with pytest.raises(DataError, match=r"`T1w` has values from -3\..* to 3\..*; expected a magnitude"):
+        ImageFile(write_h5(T1w=phase), "T1w").read([1])
+    target = NIfTIFile(write_nifti(ringing.astype(np.float32))).read().target
+    np.testing.assert_allclose(target, np.moveaxis(np.maximum(ringing, 0), 2, 0), rtol=1e-6)
+    np.testing.assert_allclose(ImageFile(write_h5(T1w=ringing), "T1w").read([4]).target[0], np.maximum(ringing[4], 0))
+    with pytest.raises(DataError, match="`reconstruction_rss` has values from -"):
+        FastMRIFile(write_h5(kspace=np.ones((8, 2, 9, 3), complex), reconstruction_rss=phase)).read([0])
 
 
 def test_nifti_with_a_singleton_fourth_axis(write_nifti, rng):
@@ -338,18 +355,18 @@ def test_nifti_names(write_nifti, name, contrast, patient_id):
 
 
 def test_nifti_cache_is_bounded_and_shared(write_nifti, monkeypatch):
-    loads = []
-    load = nibabel.load
-    monkeypatch.setattr(nibabel, "load", lambda path, **kwargs: loads.append(kwargs) or load(path, **kwargs))
-    files._read_nifti.cache_clear()
+    reads = []
+    read = nifti._read.__wrapped__
+    monkeypatch.setattr(
+        nifti, "_read", functools.lru_cache(nifti.NUM_CACHED_VOLUMES)(lambda *key: reads.append(key) or read(*key))
+    )
     paths = [write_nifti(np.full((5, 4, 3), value, np.float32), f"{value}.nii.gz") for value in range(1, 8)]
     sources = [NIfTIFile(path) for path in paths for _ in range(2)]
-    loads.clear()
     for source in sources:
         for index in range(3):
             assert source.read([index]).target.max() == int(source.path.name[0])
-    assert len(loads) == len(paths)
-    assert files._read_nifti.cache_info().currsize == files.NUM_CACHED_VOLUMES < len(paths)
+    assert len(reads) == len(paths)
+    assert nifti._read.cache_info().currsize == nifti.NUM_CACHED_VOLUMES < len(paths)
 
 
 def test_nifti_cache_cannot_be_spoilt_and_sees_a_new_file(write_nifti):
@@ -419,11 +436,6 @@ def test_image_file(write_h5, rng, dtype):
     np.testing.assert_array_equal(volume.target, images[[2, 1]].astype(np.float32))
     expected = centred_fft(images[[2, 1]])
     np.testing.assert_allclose(volume.kspace[:, 0], expected, atol=1e-6 * np.abs(expected).max())
-
-
-def test_image_file_takes_the_magnitude(write_h5):
-    images = np.arange(-12, 12, dtype=np.int16).reshape(1, 4, 6)
-    np.testing.assert_array_equal(ImageFile(write_h5(T1w=images), "T1w").read().target, np.abs(images))
 
 
 def test_image_file_refuses_other_forms(write_h5):

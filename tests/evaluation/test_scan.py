@@ -1,10 +1,13 @@
 import h5py
+import nibabel
 import numpy as np
 import pytest
 
 from mri_zoo.data.files import FastMRIFile
 from mri_zoo.data.fourier import fft2c
-from mri_zoo.evaluation.scan import _sampling
+from mri_zoo.data.masks import EquispacedMask
+from mri_zoo.evaluation.scan import measured_sampling, reconstruct_file
+from mri_zoo.presets import load_preset
 
 
 def sampling_of(path, kspace, **datasets):
@@ -12,7 +15,7 @@ def sampling_of(path, kspace, **datasets):
         file["kspace"] = kspace
         for name, value in datasets.items():
             file[name] = value
-    return _sampling(FastMRIFile(path))
+    return measured_sampling(FastMRIFile(path))[0]
 
 
 @pytest.fixture
@@ -53,3 +56,33 @@ def test_stored_mask_is_taken(kspace, tmp_path):
     stored = np.zeros(13)
     stored[3:9] = 1
     np.testing.assert_array_equal(sampling_of(tmp_path / "a.h5", kspace, mask=stored)[0], stored)
+
+
+def test_one_zero_sample_leaves_a_full_scan_to_the_sampling_that_was_asked_for(kspace, tmp_path):
+    kspace = kspace[:, :1]
+    kspace[:, :, 6, 4] = 0
+    with h5py.File(tmp_path / "scan.h5", "w") as file:
+        file["kspace"] = kspace
+    line = reconstruct_file(load_preset("zero-filled"), tmp_path / "scan.h5", tmp_path / "o.h5", EquispacedMask(4))
+    assert "undersampled here" in line and line.endswith("1 sample is exactly zero, and taken for sampled")
+
+
+@pytest.mark.parametrize("axis, extension, kind", [(0, ".nii", 1), (1, ".nii.gz", 1), (2, ".nii.gz", 2)])
+def test_nifti_keeps_its_header(tmp_path, rng, axis, extension, kind):
+    data = np.moveaxis((100 * rng.random((3, 12, 10))).astype(np.int16), 0, axis)
+    image = getattr(nibabel, f"Nifti{kind}Image")(data, None)
+    header, (c, s) = image.header, np.array([np.cos(0.3), np.sin(0.3)])
+    header.set_qform(np.array([[-2 * c, -2 * s, 0, 7], [-2 * s, 2 * c, 0, -5], [0, 0, 1.5, 3], [0, 0, 0, 1]]), 1)
+    header.set_sform(None, 0)  # orientation and position are in the qform alone
+    header.set_xyzt_units("micron", "msec")
+    header["descrip"], header["cal_max"] = b"a scan", 80
+    header.set_slope_inter(0.5, 2)
+    nibabel.save(image, tmp_path / f"a_T1w{extension}")
+    output = tmp_path / f"out{extension}"
+    reconstruct_file(load_preset("zero-filled"), tmp_path / f"a_T1w{extension}", output)
+    scan, found = nibabel.load(tmp_path / f"a_T1w{extension}"), nibabel.load(output)
+    for field in scan.header:
+        if field not in ("datatype", "bitpix", "scl_slope", "scl_inter", "vox_offset"):
+            np.testing.assert_array_equal(found.header[field], scan.header[field], field)
+    np.testing.assert_array_equal(found.affine, scan.affine)
+    np.testing.assert_allclose(found.get_fdata(), scan.get_fdata(), rtol=1e-4, atol=1e-3)
