@@ -10,6 +10,7 @@ from pathlib import Path
 
 import h5py
 import keras
+import numpy as np
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
@@ -42,8 +43,8 @@ def train(recipe, output, resume=False, prepared=None, report=print, verbose=0, 
     Raises:
         FileExistsError: if `output` holds a training and `resume` is False.
         DataError: if there is nothing to train on.
-        ValueError: if the recipe leaves `root` open, its `monitor` is never measured, or its `initial_weights` belong
-            to another network.
+        ValueError: if the recipe leaves `root` open, its `monitor` is never measured, its `initial_weights` belong to
+            another network, or the training diverges: its loss or its weights are no longer finite.
     """
     if recipe["strategy"] is not None:
         return recipe["strategy"](recipe, output, resume, prepared, report, verbose)
@@ -58,8 +59,13 @@ def train(recipe, output, resume=False, prepared=None, report=print, verbose=0, 
     network = initial_model(recipe)
     model = wrap(network) if wrap else network
     optimizer = make_optimizer(recipe, recipe["epochs"] * data.steps())
+    for metric in keras.tree.flatten(recipe["metrics"]):
+        if isinstance(metric, keras.metrics.Metric):  # one recipe may train twice, and `fit` resets no unbuilt metrics
+            metric.reset_state()
     model.compile(optimizer, recipe["loss"], metrics=recipe["metrics"])
     optimizer.build(model.trainable_variables)
+    # `fit`, called once for each epoch, would put the averages of `use_ema` in place of the weights every time.
+    model.optimizer.finalize_variable_values = lambda variables: None
     first = 0
     if last.exists():
         first = _load_checkpoint(model, last)
@@ -85,6 +91,7 @@ def train(recipe, output, resume=False, prepared=None, report=print, verbose=0, 
         row["seconds"] = time.perf_counter() - start
         if recipe["monitor"] not in row:
             raise ValueError(f"`monitor` is {recipe['monitor']!r}, but an epoch measures {', '.join(row)}.")
+        _require_finite(model, row, output)
         history.append(row)
         if _best_epoch(history, recipe) == len(history) - 1:
             _save_checkpoint(model, best, epoch + 1)
@@ -95,10 +102,26 @@ def train(recipe, output, resume=False, prepared=None, report=print, verbose=0, 
         report(f"epoch {epoch + 1}/{recipe['epochs']}  {values}")
     writer.close()
     _load_checkpoint(model, best)
+    type(model.optimizer).finalize_variable_values(model.optimizer, model.trainable_variables)
     training = describe(recipe, data.steps(), _best_epoch(history, recipe) + 1)
     card = {"summary": recipe["name"], "training": training, **recipe["card"]}
     save_preset(output / "preset" / recipe["name"], network, recipe["scaling"], recipe["sampling"], card)
     return network
+
+
+def _require_finite(model, row, output):
+    """Refuse an epoch after which nothing can be learned any more, before it is stored."""
+    number = row["epoch"]
+    if not math.isfinite(row["loss"]):
+        found = f"its loss is {row['loss']}"
+    elif not all(np.isfinite(weight).all() for weight in model.get_weights()):
+        found = "it left weights that are not finite"
+    else:
+        return
+    raise ValueError(
+        f"{output}: the training diverged in epoch {number}: {found}. The epochs before are kept. "
+        "Start anew in another folder with a smaller learning rate."
+    )
 
 
 def _require_judgeable(loss, data, epoch):

@@ -296,3 +296,23 @@ def test_thirds_divide_the_rate_by_ten_after_whole_epochs():
     schedule = make_optimizer(recipe, 50 * 4)._learning_rate
     rates = [float(schedule(4 * epoch + step)) for epoch in range(50) for step in (0, 3)]
     assert rates == pytest.approx([0.01] * 2 * 17 + [0.001] * 2 * 17 + [0.0001] * 2 * 16)
+
+
+def test_a_diverged_training_stops_before_it_is_stored(tmp_path):
+    recipe = load_recipe(RECIPE, ["learning_rate=1e30", "epochs=2"])
+    with pytest.raises(ValueError, match="diverged in epoch 1"):
+        train(recipe, tmp_path, report=silent)
+    assert not list(tmp_path.glob("*.weights.h5")) and not (tmp_path / "preset").exists()
+
+
+def test_averaged_weights_are_those_of_one_fit_and_do_not_enter_the_training(tmp_path):
+    plain, averaged = (load_recipe(RECIPE, ["epochs=2", *more]) for more in ((), ("optimizer_arguments.use_ema=True",)))
+    rows = []
+    for name, recipe in (("plain", plain), ("averaged", averaged)):
+        train(recipe, tmp_path / name, report=silent)
+        rows.append((tmp_path / name / "log.csv").read_text().splitlines()[2].split(",")[1:-1])
+    assert rows[0] == rows[1]  # the average is a result, not a state of the training
+    before, after = (
+        load_preset(next((tmp_path / n / "preset").iterdir())).model.get_weights() for n in ("plain", "averaged")
+    )
+    assert any(np.abs(a - b).max() > 1e-6 for a, b in zip(before, after, strict=True))
