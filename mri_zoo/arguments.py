@@ -1,5 +1,6 @@
-"""Checks of constructor arguments, one place for the words of their errors."""
+"""Checks of arguments and names, one place for the words of their errors."""
 
+import difflib
 import numbers
 
 import numpy as np
@@ -25,6 +26,18 @@ def check_size(**sizes):
         fits = isinstance(value, list | tuple) and len(value) == 2
         if not fits or not all(_is_whole(n) and n >= 1 for n in value):
             raise ValueError(f"`{name}` must be two whole numbers >= 1, got {value!r}.")
+
+
+def suggestion(name, names):
+    """The end of a sentence on an unknown name: a question about the nearest known one, if there is one near.
+
+    Args:
+        name: the unknown one.
+        names: those that are known.
+    """
+    by_lower_case = {str(known).lower(): known for known in names}
+    found = difflib.get_close_matches(str(name).lower(), by_lower_case, n=1)
+    return f"; did you mean {by_lower_case[found[0]]!r}?" if found else "."
 
 
 def _is_whole(value):

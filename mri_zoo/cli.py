@@ -288,7 +288,9 @@ def import_weights(
     model = import_preset(file, source, architecture, output, config, chosen, rule, card)
     _say(
         f"{type(model).__name__}, {model.count_params():,} parameters: preset {output}\n"
-        f"arguments, by the arrays, --config or default: {shown_arguments(model.get_config())}\nscaling: {rule}\n"
+        f"arguments, by the arrays, --config or default: {shown_arguments(model.get_config())}\n"
+        f"assumed, as neither the arrays nor --config tell: {model.import_report.assumptions() or 'nothing'}\n"
+        f"scaling: {rule}\n"
         f"sampling: {chosen or 'not told'}",
     )
 

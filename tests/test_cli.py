@@ -1,4 +1,5 @@
 import csv
+import json
 import re
 import sys
 from pathlib import Path
@@ -134,6 +135,8 @@ def test_import_tells_scaling_and_sampling(run, reference, tmp_path):
     file = reference / "tensorflow" / "pdnet_subclassed" / "checkpoint.h5"
     arguments = ("weights", "import", file, "--from", "fastmri-reproducible-benchmark", "--architecture", "PDNet")
     code, out, _ = run(*arguments, "-o", tmp_path / "plain")
+    assert "assumed, as neither the arrays nor --config tell: activation='relu', physics=Cartesian(" in out
+    assert "## Assumed at import" in (tmp_path / "plain" / "README.md").read_text()
     assert code == 0 and "scaling: ConstantScaling(factor=1000000.0)\nsampling: not told" in out
     assert "arguments, by the arrays, --config or default: " in out and "num_filters=8, primal_only=False" in out
     options = ("--scaling", "percentile:95", "--mask", "equispaced", "--licence", "CC0")
@@ -158,7 +161,11 @@ def test_import_tells_scaling_and_sampling(run, reference, tmp_path):
 def test_an_imported_trajectory_is_as_published(run, reference, tmp_path, case, architecture, trajectory, size):
     file = reference / "tensorflow" / case / "checkpoint.h5"
     arguments = ("weights", "import", file, "--from", "fastmri-reproducible-benchmark", "--architecture", architecture)
-    arguments += ("--trajectory", trajectory, "--acceleration", 4, "-o", tmp_path / "preset")
+    config = {"NCPDNet": {"compensated": True, "normalized": False}, "DealiasingNet": {"compensated": True}}
+    config["DealiasingNet"] |= {"residual": True}
+    (tmp_path / "config.json").write_text(json.dumps(config.get(architecture, {})))
+    arguments += ("--config", tmp_path / "config.json", "--trajectory", trajectory, "--acceleration", 4)
+    arguments += ("-o", tmp_path / "preset")
     assert run(*arguments)[0] == 0
     preset = load_preset(tmp_path / "preset")
     found = preset.sampling
@@ -553,7 +560,7 @@ def bad_inputs():
             "emptymask.h5: dataset `mask` samples nothing",
         ),
         "zeros": (("reconstruct", "{zeros}", *reconstruct[2:]), "zeros.h5: all samples are zero"),
-        "bad setting": (("train", str(RECIPE), "--set", "epoch=1", "-o", "{tmp}/run"), "did you mean `epochs`"),
+        "bad setting": (("train", str(RECIPE), "--set", "epoch=1", "-o", "{tmp}/run"), "did you mean 'epochs'"),
         "not downloaded": (
             (*reconstruct[:3], "pdnet-oasis-af4", *reconstruct[4:]),
             "`mri-zoo weights download pdnet-o",

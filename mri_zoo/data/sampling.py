@@ -1,10 +1,10 @@
 """What undersamples a scan: masks and trajectories by name, as dicts for JSON, and the acceleration that they reach."""
 
 import dataclasses
-import difflib
 
 import numpy as np
 
+from mri_zoo.arguments import suggestion
 from mri_zoo.data import masks, masks_2d
 from mri_zoo.data.stored import rule_from_config, rule_to_config
 from mri_zoo.data.trajectories import TRAJECTORIES, SamplingTrajectory
@@ -37,9 +37,8 @@ def get_sampling(name, *arguments, **named_arguments):
         ValueError: if there is none of this name (the message suggests the nearest one), or it has no such argument.
     """
     if name not in SAMPLINGS:
-        nearest = difflib.get_close_matches(str(name), SAMPLINGS, n=1, cutoff=0)[0]
         raise ValueError(
-            f"no sampling is called {name!r}; did you mean {nearest!r}? There are: {', '.join(SAMPLINGS)}."
+            f"no sampling is called {name!r}{suggestion(name, SAMPLINGS)} There are: {', '.join(SAMPLINGS)}."
         )
     fields = [field.name for field in dataclasses.fields(SAMPLINGS[name])]
     for argument in named_arguments:

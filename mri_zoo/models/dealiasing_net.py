@@ -21,20 +21,21 @@ class DealiasingNet(ReconstructionModel):
             in two dimensions and `VNetBlock` in three. The model uses a copy in its own precision.
         compensated: along a trajectory, with density compensation; without, which is the predecessor's default, see
             `NonCartesian.complete_uncompensated`.
+        residual: add the network's output to its input, else it is the image.
         physics: the acquisition.
 
     Reference: Ramzi, thesis, section 5.2.5, where it has 481,950 parameters in 2-D and 1,605,298 in 3-D; Ronneberger et
     al., MICCAI 2015.
     """
 
-    def __init__(self, network=None, compensated=True, **kwargs):
+    def __init__(self, network=None, compensated=True, residual=True, **kwargs):
         super().__init__(**kwargs)
-        check_flags(compensated=compensated)
+        check_flags(compensated=compensated, residual=residual)
         self.compensated = compensated
         if network is None:
             network = UNetBlock(2) if self.physics.dimensions == 2 else VNetBlock(2)
         (copy,) = copies("network", network, 1, self.dtype_policy, num_outputs=2)
-        self.network = ComplexNet(copy, residual=True, dtype=self.dtype_policy)
+        self.network = ComplexNet(copy, residual=residual, dtype=self.dtype_policy)
 
     def call(self, batch):
         """The reconstructed image, (batch, height, width) complex64."""
@@ -43,4 +44,9 @@ class DealiasingNet(ReconstructionModel):
 
     def get_config(self):
         """The constructor's arguments."""
-        return {**super().get_config(), "network": serialized(self.network.network), "compensated": self.compensated}
+        return {
+            **super().get_config(),
+            "network": serialized(self.network.network),
+            "compensated": self.compensated,
+            "residual": self.network.residual,
+        }

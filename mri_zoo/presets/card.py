@@ -6,7 +6,13 @@ from mri_zoo.layers.nested import serialized
 from mri_zoo.physics.cartesian import Cartesian
 from mri_zoo.presets.config import KERAS_ARGUMENTS
 
-_CARD = {"data": "Training data", "training": "Training", "licence": "Licence", "limits": "Limits"}
+_CARD = {
+    "data": "Training data",
+    "training": "Training",
+    "assumed": "Assumed at import",
+    "licence": "Licence",
+    "limits": "Limits",
+}
 
 
 def model_card(name, config, metadata, address):

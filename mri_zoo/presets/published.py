@@ -1,9 +1,10 @@
 """The checkpoints that other codebases publish, and where downloaded ones are kept."""
 
-import difflib
 import json
 import os
 from pathlib import Path
+
+from mri_zoo.arguments import suggestion
 
 FILE = Path(__file__).with_name("published.json")
 
@@ -28,9 +29,8 @@ def find_published(name):
     """The entry of this name; raises ValueError with the nearest one if there is none."""
     entries = published()
     if name not in entries:
-        nearest = difflib.get_close_matches(str(name), entries, n=1, cutoff=0)[0]
         raise ValueError(
-            f"No published checkpoint is called {name!r}; did you mean {nearest!r}? `mri-zoo weights list` lists them."
+            f"No published checkpoint is called {name!r}{suggestion(name, entries)} `mri-zoo weights list` lists them."
         )
     return entries[name]
 

@@ -5,7 +5,6 @@ licence, measured quality, SHA-256 of the weights) and `README.md`, the model ca
 """
 
 import contextlib
-import difflib
 import errno
 import hashlib
 import itertools
@@ -15,6 +14,7 @@ import os
 from pathlib import Path
 
 import mri_zoo.models
+from mri_zoo.arguments import suggestion
 from mri_zoo.data.preparation import ConstantScaling, PercentileScaling
 from mri_zoo.data.stored import plain
 from mri_zoo.data.volume import DataError
@@ -123,9 +123,8 @@ def load_preset(name):
                 "import`; `mri-zoo models` lists what has weights."
             )
         names = [*list_models(), *published()]
-        nearest = difflib.get_close_matches(str(name), names, n=1, cutoff=0)[0]
         raise ValueError(
-            f"No model is called {name!r}; did you mean {nearest!r}? `mri-zoo models` lists them all, and `mri-zoo "
+            f"No model is called {name!r}{suggestion(name, names)} `mri-zoo models` lists them all, and `mri-zoo "
             "weights list` those that can be downloaded."
         )
     metadata, weights = read_metadata(folder / "metadata.json"), folder / "model.weights.h5"

@@ -39,14 +39,13 @@ card                    dict of texts for the model card: summary, data, trainin
 
 import ast
 import dataclasses
-import difflib
 import runpy
 import sys
 from pathlib import Path
 
 import keras
 
-from mri_zoo.arguments import check_counts
+from mri_zoo.arguments import check_counts, suggestion
 from mri_zoo.data.masks import SamplingMask
 from mri_zoo.data.masks_kt import KtMask
 from mri_zoo.data.preparation import ConstantScaling
@@ -224,6 +223,5 @@ def _literal(text):
 
 
 def _unknown(key, names, path):
-    nearest = difflib.get_close_matches(key, list(names), n=1, cutoff=0)
-    hint = f"did you mean `{nearest[0]}`?" if nearest else "there is nothing to set."
-    return f"{path}: a recipe has no `{key}`; {hint}"
+    there = f"There are {', '.join(map(str, names))}." if names else "There is nothing to set."
+    return f"{path}: a recipe has no `{key}`{suggestion(key, names)} {there}"

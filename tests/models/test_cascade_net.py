@@ -32,7 +32,7 @@ def test_published_number_of_parameters(soft_consistency, expected):
 
 
 def test_equals_the_recorded_network(recording):
-    model = import_checkpoint(recording / "checkpoint.h5", BENCHMARK, "CascadeNet")
+    model = import_checkpoint(recording / "checkpoint.h5", BENCHMARK, "CascadeNet", {"activation": "relu"})
     expected = {"num_cascades": 3, "num_convolutions": 3, "num_filters": 6, "soft_consistency": False}
     assert expected.items() <= model.get_config().items()
     with np.load(recording / "io.npz") as io:
@@ -52,7 +52,7 @@ def test_learned_weight_of_data_consistency_is_imported(recording, tmp_path):
             group = file.create_group("multiply_scalar")
             group.attrs["weight_names"] = ["multiply_scalar/sample_weight:0"]
             group["multiply_scalar/sample_weight:0"] = np.array([value], "float32")
-        model = import_checkpoint(path, BENCHMARK, "CascadeNet")
+        model = import_checkpoint(path, BENCHMARK, "CascadeNet", {"activation": "relu"})
         assert model.soft_consistency and model.consistency_weight.numpy() == [value]
         images[value] = model(batch)
     with np.load(recording / "io.npz") as io:

@@ -16,6 +16,8 @@ from mri_zoo.layers.vnet import VNetBlock
 from mri_zoo.models import DealiasingNet
 from mri_zoo.physics.noncartesian import NonCartesian
 
+CONFIG = {"compensated": True, "residual": True}
+
 
 @pytest.mark.parametrize("dimensions, expected", [(2, 481_950), (3, 1_605_298)])
 def test_published_number_of_parameters(dimensions, expected):
@@ -35,7 +37,7 @@ def test_published_number_of_parameters(dimensions, expected):
 def test_equals_the_recorded_network(reference, case, transform_size, network, num_filters, exact):
     folder = reference / "tensorflow" / case
     batch, size = recorded_noncartesian_batch(folder / "io.npz", transform_size)
-    model = import_checkpoint(folder / "checkpoint.h5", "fastmri-reproducible-benchmark", "DealiasingNet")
+    model = import_checkpoint(folder / "checkpoint.h5", "fastmri-reproducible-benchmark", "DealiasingNet", CONFIG)
     assert isinstance(model.network.network, network) and model.network.network.num_filters == num_filters
     model.physics = NonCartesian(size, len(size)) if exact else PaddedNonCartesian(size, transform_size)
     with np.load(folder / "io.npz") as io:

@@ -18,6 +18,7 @@ def test_published_number_of_parameters():
 
 def test_equals_deep_jsense(reference):
     folder, arguments = reference / "pytorch" / "deepjsense_modl", {"num_iterations": 2, "num_steps": 3}
+    arguments["mode"] = "MoDL"
     model = import_checkpoint(folder / "checkpoint.safetensors", "deep-jsense", "MoDL", arguments)
     assert model.order == "network_last" and model.networks[0].num_filters == 8
     assert model.count_params() == 3_778

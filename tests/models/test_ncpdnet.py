@@ -12,6 +12,7 @@ from mri_zoo.physics import nufft
 from mri_zoo.physics.noncartesian import NonCartesian
 
 BENCHMARK = "fastmri-reproducible-benchmark"
+CONFIG = {"compensated": True, "normalized": False}
 
 
 @pytest.mark.parametrize(
@@ -41,7 +42,7 @@ def test_equals_the_recorded_network(reference, case, transform_size, expected, 
     """The predecessor's transform looks its kernel up in a table, which is off by 1e-3: once like it, once exact."""
     folder = reference / "tensorflow" / case
     batch, size = recorded_noncartesian_batch(folder / "io.npz", transform_size)
-    model = import_checkpoint(folder / "checkpoint.h5", BENCHMARK, "NCPDNet")
+    model = import_checkpoint(folder / "checkpoint.h5", BENCHMARK, "NCPDNet", CONFIG)
     assert expected.items() <= model.get_config().items()
     assert isinstance(model.physics, NonCartesian) and model.physics.dimensions == len(size)
     model.physics = NonCartesian(size, len(size)) if exact else PaddedNonCartesian(size, transform_size)
@@ -224,7 +225,7 @@ def test_mixed_precision_keeps_complex_numbers_whole(rng):
 
 def test_weights_with_networks_of_kspace_are_refused(reference):
     with pytest.raises(ValueError, match="has networks of k-space"):
-        import_checkpoint(reference / "tensorflow" / "pdnet_subclassed" / "checkpoint.h5", BENCHMARK, "NCPDNet")
+        import_checkpoint(reference / "tensorflow" / "pdnet_subclassed" / "checkpoint.h5", BENCHMARK, "NCPDNet", CONFIG)
 
 
 USES = {

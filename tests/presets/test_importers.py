@@ -188,12 +188,15 @@ def test_a_preset_has_no_precision_in_its_config(pdnet_file, tmp_path):
     [
         ("unet", "UNet", "penultimate_activation"),
         ("kiki_sep", "KIKINet", "activation"),
+        ("cascade_net", "CascadeNet", "activation"),
+        ("ncpdnet_radial", "NCPDNet", "compensated"),
+        ("vnet_complex_nc", "DealiasingNet", "compensated"),
         ("xpdnet_mwcnn", "XPDNet", "residual"),
     ],
 )
 def test_what_the_arrays_do_not_tell_is_asked_for(reference, case, architecture, argument):
     path = reference / "tensorflow" / case / "checkpoint.h5"
-    with pytest.raises(ValueError, match=f"does not tell `{argument}`: give it in `config`"):
+    with pytest.raises(ValueError, match=f"does not tell `{argument}`.*: give it in `config`"):
         import_checkpoint(path, BENCHMARK, architecture)
 
 
@@ -273,7 +276,7 @@ def test_the_optimizer_beside_the_weights_is_left_out(reference, tmp_path):
     state = {"state": {0: {"exp_avg": torch.ones(2)}}}
     content = {"model_state_dict": safetensors.load_file(path), "optimizer_state_dict": state}
     torch.save(content, tmp_path / "training.pt")
-    config = {"num_iterations": 2, "num_steps": 2}
+    config = {"mode": "MoDL", "num_iterations": 2, "num_steps": 2}
     plain, found = (import_checkpoint(p, "deep-jsense", "MoDL", config) for p in (path, tmp_path / "training.pt"))
     for ours, theirs in zip(found.get_weights(), plain.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)

@@ -237,10 +237,10 @@ def test_published_recipes_are_whole(path):
 @pytest.mark.parametrize(
     "override, message",
     [
-        ("epoch=1", "no `epoch`; did you mean `epochs`"),
+        ("epoch=1", "no `epoch`; did you mean 'epochs'"),
         ("epochs", "takes key=value"),
         ("epochs=0", "`epochs` must be a whole number >= 1"),
-        ("sampling.accelerations=2", "did you mean `acceleration`"),
+        ("sampling.accelerations=2", "did you mean 'acceleration'"),
         ("sampling.acceleration=0.5", "`acceleration` must be >= 1"),
         ("schedule=steps", "`schedule` must be"),
         ("epochs.more=1", "cannot reach"),
@@ -281,7 +281,7 @@ def test_bad_recipe_files_are_refused(tmp_path):
     with pytest.raises(DataError, match="defines no dict called `recipe`"):
         load_recipe(tmp_path / "empty.py")
     (tmp_path / "typo.py").write_text("recipe = {'leaning_rate': 1}")
-    with pytest.raises(ValueError, match="did you mean `learning_rate`"):
+    with pytest.raises(ValueError, match="did you mean 'learning_rate'"):
         load_recipe(tmp_path / "typo.py")
 
 

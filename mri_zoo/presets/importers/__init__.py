@@ -1,15 +1,17 @@
 """Checkpoints of other codebases as models of the zoo: one file per source."""
 
 import contextlib
-import difflib
 import json
+import re
 from pathlib import Path
 
+from mri_zoo.arguments import suggestion
 from mri_zoo.data.trajectories import SamplingTrajectory
 from mri_zoo.data.volume import DataError
 from mri_zoo.physics.gridded import Gridded
 from mri_zoo.presets.importers import deep_jsense, direct, fastmri, fastmri_reproducible_benchmark
 from mri_zoo.presets.importers.checkpoint import Checkpoint, assign, some
+from mri_zoo.presets.importers.options import require_same_kinds, resolve
 from mri_zoo.presets.registry import save_preset, sha256
 
 SOURCES = {
@@ -19,14 +21,35 @@ SOURCES = {
     "fastmri-reproducible-benchmark": fastmri_reproducible_benchmark.ARCHITECTURES,
 }
 
-ALIASES = {  # of architectures: the sources' own names for them
-    "ConjGradNet": "MoDL",
-    "E2EVarNet": "VarNet",
-    "EndToEndVarNet": "VarNet",
-    "Unet": "FastMRIUNet",
-    "Unet2d": "UNet",
-    "VSharpNet": "VSHARP",
-    "VSharpNet3D": "VSHARP3D",
+ALIASES = {  # of architectures: the sources' own names for them, and those of our classes
+    "deep-jsense": {"MoDLDoubleUnroll": "MoDL"},
+    "direct": {
+        "ConjGradNet": "MoDL",
+        "DirectKIKINet": "KIKINet",
+        "DirectUNet": "UNet",
+        "E2EVarNet": "VarNet",
+        "EndToEndVarNet": "VarNet",
+        "Unet2d": "UNet",
+        "VSharpNet": "VSHARP",
+        "VSharpNet3D": "VSHARP3D",
+    },
+    "fastmri": {
+        "E2EVarNet": "VarNet",
+        "EndToEndVarNet": "VarNet",
+        "UNet": "FastMRIUNet",
+        "Unet": "FastMRIUNet",
+    },
+    "fastmri-reproducible-benchmark": {
+        "DIPBase": "DIP",
+        "UnetComplex": "DealiasingNet",
+        "VnetComplex": "DealiasingNet",
+    },
+}
+NOT_OFFERED = {  # the sources' other networks
+    "deep-jsense": ("DeepJSense",),
+    "direct": ("CIRIM", "IterDualNet", "JointICNet", "MRIVarSplitNet", "MultiDomainNet", "RIM", "VarSplitNet"),
+    "fastmri": (),
+    "fastmri-reproducible-benchmark": ("PostProcessVnet", "UnetMultiDomain"),
 }
 
 
@@ -39,13 +62,16 @@ def import_checkpoint(path, source, architecture, config=None):
         source: the codebase that wrote it, one of `SOURCES`.
         architecture: which of its networks, one of the keys of ``SOURCES[source]``; the class of the model is not
             always called so. The source's own name is understood, too: ``"ConjGradNet"``, ``"E2EVarNet"``, ...
-        config: constructor arguments of the model, as a dict or the path of a JSON file. What the shapes of the arrays
-            tell need not be given; nor need arguments that keep their defaults. DIRECT's checkpoints also take
-            `data_consistent`, by which the samples are put back into the image, as the authors of JSSL do after
-            self-supervised training; those with a network for the sensitivity maps take the `sigma` of `RefinedMaps`.
+        config: constructor arguments of the model, as a dict or the path of a JSON file; "network.activation" is an
+            argument of the network that is the argument `network`. What the shapes of the arrays tell need not be
+            given; an option that they do not tell must be, or one value of it is assumed, see `import_report`.
+            DIRECT's checkpoints also take `data_consistent`, by which the samples are put back into the image, as the
+            authors of JSSL do after self-supervised training; those with a network for the sensitivity maps take the
+            `sigma` of `RefinedMaps`.
 
     Returns:
-        The built `ReconstructionModel`.
+        The built `ReconstructionModel`; its attribute `import_report`, an `ImportReport`, has the arguments that the
+        arrays tell, those that were given, and those that were assumed.
 
     Raises:
         DataError: if the file cannot be read, or does not fit the architecture or `config`: the message names the
@@ -57,22 +83,21 @@ def import_checkpoint(path, source, architecture, config=None):
     """
     foreign, given = find_architecture(source, architecture), _read_config(config)
     wanted, checkpoint = f"{architecture} of {source}", Checkpoint(path)
-    config = {**infer_config(checkpoint, source, architecture), **given}
-    missing = [name for name in foreign.asks if name not in config]
-    if missing:
-        names = ", ".join(f"`{name}`" for name in missing)
-        raise ValueError(
-            f"{path} does not tell {names}: give it in `config`; the arguments of {foreign.model.__name__} tell what."
-        )
+    told, defaults = infer_config(checkpoint, source, architecture), foreign.model().get_config()
+    for name in given:
+        _named({**defaults, **foreign.fixed, **dict.fromkeys(foreign.extension)}, name, f"argument of {wanted}")
+    config, report = resolve(foreign, checkpoint, told, given, wanted)
     extension = {name: config.pop(name) for name in foreign.extension if name in config}
-    defaults = foreign.model().get_config()
-    for name in config:
-        _named({**defaults, **dict.fromkeys(foreign.extension)}, name, f"argument of {wanted}")
     with _misfits(path, wanted, given):
         model = foreign.extend(foreign.model.from_config({**defaults, **config}), checkpoint, **extension)
         model.build()
+        require_same_kinds(model, checkpoint)
         weights = list(foreign.weights(model, checkpoint))
     assign(model, checkpoint, weights)
+    for part in (model, getattr(model, "model", None)):  # what extends the network has its own options
+        names = [name for name in foreign.extension if name not in given and hasattr(part, name)]
+        report.assumed.update({name: getattr(part, name) for name in names})
+    model.import_report = report
     return model
 
 
@@ -97,7 +122,8 @@ def _misfits(path, wanted, given=()):
         raise
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, StopIteration, TypeError, ValueError) as error:
         arguments = f" with {some(given)}" if given else ""
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        text = re.sub("\x1b\\[[0-9;]*m", "", str(error))  # Keras colours its errors
+        reason = " ".join(f"{type(error).__name__}: {text}".split())
         raise DataError(f"{path}: does not fit {wanted}{arguments} ({reason}).") from error
 
 
@@ -138,6 +164,10 @@ def import_preset(path, source, architecture, folder, config=None, sampling=None
         "licence": "That of the imported weights.",
         **(metadata or {}),
     }
+    if model.import_report.assumed:
+        card["assumed"] = (
+            f"The arrays do not tell these, and they were not given: `{model.import_report.assumptions()}`."
+        )
     save_preset(folder, model, scaling or find_architecture(source, architecture).scaling, sampling, card)
     return model
 
@@ -145,16 +175,23 @@ def import_preset(path, source, architecture, folder, config=None, sampling=None
 def find_architecture(source, architecture):
     """How `source` stores `architecture`; raises ValueError with the nearest name if there is no such thing."""
     architectures = _named(SOURCES, source, "source")
-    alias = ALIASES.get(architecture)
-    return _named(architectures, alias if alias in architectures else architecture, f"architecture of {source}")
+    name = ALIASES[source].get(architecture, architecture)
+    if name in NOT_OFFERED[source]:
+        raise ValueError(f"The zoo has no {name} of {source}; there are {', '.join(architectures)}.")
+    elsewhere = [other for other in SOURCES if name in SOURCES[other] or name in ALIASES[other]]
+    if name not in architectures and elsewhere:
+        raise ValueError(
+            f"{name} is an architecture of {' and '.join(elsewhere)}, not of {source}, which has "
+            f"{', '.join(architectures)}."
+        )
+    return _named(architectures, name, f"architecture of {source}")
 
 
 def _named(things, name, kind):
-    if name not in things:
-        by_lower_case = {thing.lower(): thing for thing in things}
-        nearest = by_lower_case[difflib.get_close_matches(str(name).lower(), by_lower_case, n=1, cutoff=0)[0]]
-        raise ValueError(f"Unknown {kind} {name!r}; did you mean {nearest!r}? There are {', '.join(things)}.")
-    return things[name]
+    argument = str(name).partition(".")[0] if kind.startswith("argument") else name
+    if argument not in things:
+        raise ValueError(f"Unknown {kind} {name!r}{suggestion(name, things)} There are {', '.join(things)}.")
+    return things[argument]
 
 
 def _read_config(config):

@@ -22,7 +22,10 @@ class Architecture:
         infer: function (checkpoint) -> the constructor arguments that the arrays tell.
         weights: function (model, checkpoint) -> (variable, name of the array, value) of every weight, where value is
             the array in the variable's layout.
-        asks: constructor arguments that neither the arrays nor a default tell.
+        asks: options that neither the arrays tell nor one published use, and that `config` must give: arguments of
+            ours, "network.activation" of a network that is the argument `network`, or names of `fixed`.
+        assumes: dict of further arguments that the arrays do not tell, to the values taken, see `ImportReport`.
+        fixed: dict of the source's options for which the zoo has no argument, to the only value that it has.
         scaling: the rule by which the source scales the k-space that its weights expect.
         select: function (dict of all arrays) -> dict of the network's, under the names that the others know: the
             checkpoint of a training holds more.
@@ -40,6 +43,8 @@ class Architecture:
     extend: Callable = lambda model, checkpoint: model
     extension: tuple[str, ...] = ()
     sampling: Callable = lambda sampling: sampling
+    assumes: dict = dataclasses.field(default_factory=dict)
+    fixed: dict = dataclasses.field(default_factory=dict)
 
 
 class Checkpoint:

@@ -20,6 +20,7 @@ from mri_zoo.models import (
     VarNet,
     ZeroFilled,
 )
+from mri_zoo.physics.cartesian import Cartesian
 from mri_zoo.presets.importers.checkpoint import Architecture, layer_weights
 from mri_zoo.presets.importers.direct_networks import count, network_weights, recognise, slope
 
@@ -27,6 +28,7 @@ IN_TRAINING = ("optimizer", "lr_scheduler", "scaler")  # what else a training ch
 MAPS = "sensitivity_model."
 SCALING = KSpacePercentileScaling(99.0)  # of all its published trainings
 OF_MAPS = ("sigma",)  # arguments of RefinedMaps
+ACTIVATIONS = ("image_network.activation", "kspace_network.activation")  # of convolutions without a learned slope
 
 
 def _select(arrays):
@@ -68,11 +70,13 @@ def _initializer_arguments(checkpoint, output):
     filters = [len(checkpoint[name]) for name in names]
     if not filters:
         return {"initializer_filters": None}
-    seen = checkpoint[f"initializer.{output}.weight"].shape[1]
-    return {
-        "initializer_filters": filters,
-        "initializer_scales": int(np.argmax(np.cumsum(filters[::-1]) == seen)) + 1,
-    }
+    seen, channels = checkpoint[f"initializer.{output}.weight"].shape[1], np.cumsum(filters[::-1])
+    if seen not in channels:
+        raise DataError(
+            f"{checkpoint.path}: array `initializer.{output}.weight` sees {seen} channels; expected those of the last "
+            f"convolutions (`initializer_multiscale`): {', '.join(map(str, channels))}."
+        )
+    return {"initializer_filters": filters, "initializer_scales": int(np.argmax(channels == seen)) + 1}
 
 
 def _initializer_weights(initializer, checkpoint, *outputs):
@@ -83,11 +87,13 @@ def _initializer_weights(initializer, checkpoint, *outputs):
 
 
 def _recurrent_arguments(checkpoint):
-    number, unit = count(checkpoint, "block_list."), "block_list.0.regularizer"
+    number, normalized = count(checkpoint, "block_list."), _is_normalized(checkpoint)
+    unit = f"block_list.0.regularizer{'.convgru' if normalized else ''}"
     arguments = {
         "num_filters": len(checkpoint[f"{unit}.conv_blocks.0.1.bias"]),
         "num_layers": count(checkpoint, f"{unit}.reset_gates."),
         "shared": number == 1,
+        "normalized": normalized,
         **_initializer_arguments(checkpoint, "out_blocks.0.0"),
     }
     if number > 1:  # a network for all iterations does not tell how many
@@ -95,11 +101,16 @@ def _recurrent_arguments(checkpoint):
     return arguments
 
 
+def _is_normalized(checkpoint):
+    return any(name.startswith("block_list.0.regularizer.convgru.") for name in checkpoint.arrays)
+
+
 def _recurrent_weights(model, checkpoint):
+    inside = ".convgru" if _is_normalized(checkpoint) else ""
     for i, unit in enumerate(model.units):
         name = f"block_list.{i}.learning_rate"
         yield model.step_sizes[i], name, checkpoint.scalar(name)
-        name = f"block_list.{i}.regularizer"
+        name = f"block_list.{i}.regularizer{inside}"
         for j, layer in enumerate(unit.convolutions):
             yield from layer_weights(layer, checkpoint, f"{name}.conv_blocks.{j}.1")
         gates = {"update_gates": unit.update, "reset_gates": unit.reset, "out_gates": unit.candidate}
@@ -117,6 +128,8 @@ def _lpdnet_arguments(checkpoint):
         "num_iterations": count(checkpoint, "primal_net."),
         "num_primal": primal.num_outputs // 2,
         "num_dual": dual.num_outputs // 2,
+        "exchange": "one",
+        "shared": True,
         "image_network": primal,
         "kspace_network": dual,
     }
@@ -181,6 +194,8 @@ def _varnet_arguments(checkpoint):
         "num_filters": unet.num_filters,
         "num_pools": unet.num_pools,
         "refiner_filters": None,
+        "refiner_pools": 4,  # of no network
+        "num_low_frequencies": None,
         "normalized": False,
     }
 
@@ -220,7 +235,13 @@ def _vsharp_weights(model, checkpoint):
 def _extend(model, checkpoint, data_consistent=False, **options):
     """With the network of the sensitivity maps, where the checkpoint has one, and the samples put back if asked to."""
     if any(name.startswith(MAPS) for name in checkpoint.arrays):
-        refiner = SensitivityRefiner(ComplexNet(recognise(checkpoint, MAPS), residual=False))
+        network = recognise(checkpoint, MAPS)
+        if getattr(network, "dimensions", 2) != 2 or getattr(network, "num_outputs", 2) != 2:
+            raise DataError(
+                f"{checkpoint.path}: the network `{MAPS}` is of {getattr(network, 'dimensions', 2)} dimensions and "
+                f"{network.num_outputs} outputs; expected one of slices with 2."
+            )
+        refiner = SensitivityRefiner(ComplexNet(network, residual=False))
         model = RefinedMaps(model, refiner, **options)
     elif options:
         raise DataError(f"{checkpoint.path}: has no network `{MAPS}` for the sensitivity maps; then there is no sigma.")
@@ -231,7 +252,9 @@ def _maps_weights(model, checkpoint):
     return network_weights(model.refiner.network.network, checkpoint, MAPS)
 
 
-def _architecture(model, infer, weights, *asks):
+def _architecture(model, infer, weights, *asks, assumes=None, fixed=None):
+    """With the maps' network and the samples put back as options, and with transforms whose origin is the centre."""
+
     def all_weights(model, checkpoint):
         if isinstance(model, DataConsistent):
             model = model.model
@@ -240,18 +263,42 @@ def _architecture(model, infer, weights, *asks):
             model = model.model
         yield from weights(model, checkpoint)
 
-    return Architecture(model, infer, all_weights, asks, SCALING, _select, _extend, (*OF_MAPS, "data_consistent"))
+    return Architecture(
+        *(model, infer, all_weights, asks, SCALING, _select, _extend, (*OF_MAPS, "data_consistent")),
+        assumes={**(assumes or {}), "physics": Cartesian(), "data_consistent": False},
+        fixed=fixed or {},
+    )
+
+
+def _vsharp(model):
+    assumes = {"start": "adjoint", "initializer_dilations": (1, 1, 2, 4), "denoiser.scale": 0.1}
+    return _architecture(
+        model, _vsharp_arguments, _vsharp_weights, "initializer_activation", "denoiser.activation", assumes=assumes
+    )
 
 
 ARCHITECTURES = {
-    "KIKINet": _architecture(DirectKIKINet, _kikinet_arguments, _kikinet_weights),
-    "LPDNet": _architecture(LPDNet, _lpdnet_arguments, _lpdnet_weights),
-    "MoDL": _architecture(MoDL, _conjgradnet_arguments, _conjgradnet_weights, "num_steps", "start"),
-    "RecurrentVarNet": _architecture(RecurrentVarNet, _recurrent_arguments, _recurrent_weights, "num_iterations"),
-    "RefinedMaps": Architecture(ZeroFilled, lambda _: {}, _maps_weights, (), SCALING, _select_maps, _extend, OF_MAPS),
+    # `normalize` divides by the square of the data's scaling factor: that is the scaling of k-space here.
+    "KIKINet": _architecture(
+        *(DirectKIKINet, _kikinet_arguments, _kikinet_weights, *ACTIVATIONS), fixed={"normalize": False}
+    ),
+    "LPDNet": _architecture(LPDNet, _lpdnet_arguments, _lpdnet_weights, *ACTIVATIONS),
+    "MoDL": _architecture(
+        *(MoDL, _conjgradnet_arguments, _conjgradnet_weights, "num_steps", "start", "network.activation"),
+        assumes={"network.scale": 0.1},
+        fixed={"cg_tol": 1e-7, "cg_param_update_type": "FR"},
+    ),
+    "RecurrentVarNet": _architecture(
+        *(RecurrentVarNet, _recurrent_arguments, _recurrent_weights, "num_iterations"),
+        assumes={"initializer_image": "adjoint", "initializer_dilations": (1, 1, 2, 4)},
+    ),
+    "RefinedMaps": Architecture(
+        *(ZeroFilled, lambda _: {}, _maps_weights, (), SCALING, _select_maps, _extend, OF_MAPS),
+        assumes={"physics": Cartesian()},
+    ),
     "UNet": _architecture(DirectUNet, _unet_arguments, _unet_weights, "residual", "combine_coils"),
     "VarNet": _architecture(VarNet, _varnet_arguments, _varnet_weights),
-    "VSHARP": _architecture(VSHARP, _vsharp_arguments, _vsharp_weights, "initializer_activation"),
-    "VSHARP3D": _architecture(VSHARP3D, _vsharp_arguments, _vsharp_weights, "initializer_activation"),
-    "XPDNet": _architecture(LPDNet, _xpdnet_arguments, _xpdnet_weights),
+    "VSHARP": _vsharp(VSHARP),
+    "VSHARP3D": _vsharp(VSHARP3D),
+    "XPDNet": _architecture(LPDNet, _xpdnet_arguments, _xpdnet_weights, *ACTIVATIONS, fixed={"normalize": False}),
 }

@@ -97,6 +97,7 @@ def _mwcnn(checkpoint, prefix):
         "num_filters": num_filters,
         "num_scales": count(checkpoint, f"{prefix}down."),
         "use_bias": f"{prefix}down.0.convblock0.net.0.bias" in checkpoint.arrays,
+        "batch_normalization": f"{prefix}down.0.convblock0.net.1.running_mean" in checkpoint.arrays,
     }
 
 
@@ -115,17 +116,22 @@ def _mwcnn_weights(network, checkpoint, prefix):
         yield from layer_weights(layer, checkpoint, f"{prefix}1")
     prefix += "0." if network.last else ""
     for i in range(network.num_scales):
-        single, *dilated = (f"{prefix}down.{i}.{block}" for block in _blocks("", i))
-        for layer, name in zip(network.down[i], (single, *dilated), strict=True):
-            yield from layer_weights(layer, checkpoint, name)
+        single, *dilated = _blocks(f"{prefix}down.{i}.", "", i, network.batch_normalization)
         j = network.num_scales - 1 - i
-        single, *dilated = (f"{prefix}up.{j}.{block}" for block in _blocks("inv", j - 1))
-        for layer, name in zip(network.up[i], (*dilated, single), strict=True):
-            yield from layer_weights(layer, checkpoint, name)
+        single_up, *dilated_up = _blocks(f"{prefix}up.{j}.", "inv", j - 1, network.batch_normalization)
+        for layers, blocks in ((network.down[i], (single, *dilated)), (network.up[i], (*dilated_up, single_up))):
+            names = [name for block in blocks for name in block]
+            for layer, name in zip((layer for layer in layers if layer.weights), names, strict=True):
+                yield from layer_weights(layer, checkpoint, name)
 
 
-def _blocks(kind, i):
-    return f"{kind}convblock{i}.net.0", f"{kind}dilconvblock{i}.net.0", f"{kind}dilconvblock{i}.net.2"
+def _blocks(prefix, kind, i, normalized):
+    """The names of the layers with weights of a convolution and of two dilated ones, each with its normalisation."""
+    for block, first in (
+        (f"{kind}convblock{i}", 0),
+        *((f"{kind}dilconvblock{i}", j) for j in (0, 3 if normalized else 2)),
+    ):
+        yield [f"{prefix}{block}.net.{first + j}" for j in range(2 if normalized else 1)]
 
 
 def _didn(checkpoint, prefix):

@@ -5,6 +5,7 @@ Both networks see k-space as it is in the files, without a scaling: each normali
 
 from mri_zoo.data.volume import DataError
 from mri_zoo.models import FastMRIUNet, VarNet
+from mri_zoo.physics.cartesian import Cartesian
 from mri_zoo.presets.importers.checkpoint import Architecture, channels_last
 
 FIRST = "down_sample_layers.0.layers.0.weight"  # of each U-net
@@ -41,6 +42,7 @@ def unet_weights(network, checkpoint, prefix=""):
 def _varnet_arguments(checkpoint):
     refiner = unet_arguments(checkpoint, SENSITIVITY)
     return {
+        "normalized": True,
         "num_cascades": sum(name.endswith(".dc_weight") for name in checkpoint.arrays),
         **unet_arguments(checkpoint, CASCADE.format(0)),
         **{name.replace("num", "refiner"): value for name, value in refiner.items()},
@@ -77,6 +79,14 @@ def _unet_weights(model, checkpoint):
 
 
 ARCHITECTURES = {
-    "FastMRIUNet": Architecture(FastMRIUNet, unet_arguments, _unet_weights, select=_network_of(FIRST)),
-    "VarNet": Architecture(VarNet, _varnet_arguments, _varnet_weights, select=_network_of(SENSITIVITY + FIRST)),
+    "FastMRIUNet": Architecture(
+        *(FastMRIUNet, unet_arguments, _unet_weights),
+        select=_network_of(FIRST),
+        assumes={"crop": None, "physics": Cartesian()},
+    ),
+    "VarNet": Architecture(
+        *(VarNet, _varnet_arguments, _varnet_weights),
+        select=_network_of(SENSITIVITY + FIRST),
+        assumes={"num_low_frequencies": None, "physics": Cartesian()},  # `mask_center`
+    ),
 }

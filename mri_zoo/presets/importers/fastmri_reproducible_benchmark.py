@@ -16,6 +16,7 @@ from mri_zoo.layers.focnet import FocNet
 from mri_zoo.layers.unet import UNetBlock
 from mri_zoo.layers.vnet import VNetBlock
 from mri_zoo.models import DIP, CascadeNet, DealiasingNet, KIKINet, NCPDNet, PDNet, UNet, XPDNet
+from mri_zoo.physics.cartesian import Cartesian
 from mri_zoo.physics.noncartesian import NonCartesian
 from mri_zoo.presets.importers.checkpoint import Architecture
 from mri_zoo.presets.importers.image_networks import (
@@ -28,7 +29,30 @@ from mri_zoo.presets.importers.image_networks import (
 
 
 def _unet_arguments(checkpoint):
-    return unet_scales(checkpoint.in_order())
+    _require_kernels(checkpoint, 1, 2, 3)
+    arrays = checkpoint.in_order()
+    if any(array.ndim == 2 for _, array in arrays):
+        raise DataError(f"{checkpoint.path}: this checkpoint has channel attention (`dense`), which UNet has not.")
+    kernels, arguments = [array for _, array in arrays if array.ndim == 4], unet_scales(arrays)
+    if (kernels[0].shape[2], kernels[-1].shape[3]) != (1, 1):
+        raise DataError(
+            f"{checkpoint.path}: its network sees {kernels[0].shape[2]} channels and gives {kernels[-1].shape[3]} "
+            "(`input_size`, `n_output_channels`); that of UNet sees one magnitude and gives one."
+        )
+    slopes = sum("alpha" in name.rpartition("/")[2] for name, _ in arrays)
+    if slopes:
+        arguments |= {"activation": "prelu", "penultimate_activation": "prelu" if slopes > len(kernels) - 2 else None}
+    return arguments
+
+
+def _require_kernels(checkpoint, *sizes):
+    """Refuse what other values of `kernel_size` give."""
+    for name, array in checkpoint.in_order():
+        if array.ndim in (4, 5) and "alpha" not in name and not set(array.shape[:-2]) <= set(sizes):
+            raise DataError(
+                f"{checkpoint.path}: array `{name}` is a kernel of {' x '.join(map(str, array.shape[:-2]))} "
+                f"(`kernel_size`); expected sides of {' or '.join(map(str, sizes))}."
+            )
 
 
 def _unet_weights(model, checkpoint):
@@ -37,9 +61,16 @@ def _unet_weights(model, checkpoint):
 
 def _dealiasing_net_arguments(checkpoint):
     arrays = checkpoint.in_order()
-    (_, first), *_, (_, last), _ = arrays
+    _require_kernels(checkpoint, 1, 2, 3)
+    first, last = arrays[0][1], [array for _, array in arrays if array.ndim == arrays[0][1].ndim][-1]
+    if (first.shape[-2], last.shape[-1]) != (2, 2):
+        raise DataError(
+            f"{checkpoint.path}: its network sees {first.shape[-2]} real channels and gives {last.shape[-1]} "
+            "(`n_input_channels`, `n_output_channels`); that of DealiasingNet sees one complex image and gives one."
+        )
     if first.ndim == 4:
-        network = UNetBlock(last.shape[-1], **unet_scales(arrays))
+        found = recognise(arrays)
+        network = found if isinstance(found, UNetBlock) else UNetBlock(last.shape[-1], **unet_scales(arrays))
     else:
         network = VNetBlock(last.shape[-1], **vnet_scales(arrays))
     return {"network": network, "physics": _non_cartesian(first)}
@@ -57,7 +88,8 @@ def _dip_arguments(checkpoint):
         "latent_size": arrays[0].shape[0],
         "num_hidden": arrays[0].shape[1],
         "base_size": math.isqrt(arrays[2].shape[1]),
-        "num_upsamplings": len(arrays[4:-2]) // 4 - 1,  # blocks of two kernels and two biases
+        "num_upsamplings": sum(array.ndim == 4 for array in arrays) // 2 - 1,  # blocks of two, and the last
+        "batch_normalization": any("moving_" in name for name in checkpoint.arrays),
         "num_filters": arrays[4].shape[3],
         "num_coils": arrays[-2].shape[3] // 2,
         "warm": True,
@@ -66,7 +98,15 @@ def _dip_arguments(checkpoint):
 
 
 def _dip_weights(model, checkpoint):
-    return _paired(model.weights, checkpoint.in_order())
+    parts = [[model.hidden], [model.base], *model.blocks, [model.last]]
+    weights = [
+        variable
+        for part in parts
+        for variable in sorted(  # of each block, the statistics of batches are last
+            (w for layer in part for w in layer.weights), key=lambda w: w.name.startswith("moving_")
+        )
+    ]
+    return _paired(weights, checkpoint.in_order())
 
 
 def _ncpdnet_arguments(checkpoint):
@@ -94,6 +134,7 @@ def _pdnet_arguments(checkpoint):
         "num_filters": first.shape[-1],
         "primal_only": not dual,
         "buffers": "adjoint" if "image_net_0" in checkpoint.layers else "zeros",
+        "refiner_filters": None,
     }
     if dual:
         arguments["num_dual"] = dual[0][-2][1].shape[3] // 2
@@ -152,6 +193,7 @@ def _primal_dual_weights(model, checkpoint):
 
 
 def _cascade_net_arguments(checkpoint):
+    _require_kernels(checkpoint, 3)
     kernels, soft = _kernels_and_scalar(checkpoint)
     num_cascades = sum(kernel.shape[2] == 2 for kernel in kernels)
     if not num_cascades:
@@ -223,6 +265,19 @@ FASTMRI_SCALING = ConstantScaling(1e6)
 IMAGE_SIZES = {2: (640, 400), 3: (176, 256, 256)}
 UPDNET_ASKS = ("image_network", "num_primal")  # of networks that are not recognised
 XPDNET_ASKS = (*UPDNET_ASKS, "pad_multiple", "residual")  # the first of U-nets too, the second but of FocNet
+IMAGE_NETWORKS = {  # what shapes do not tell of them
+    "image_network.activation": "relu",
+    "image_network.penultimate_activation": "relu",
+    "image_network.pooling": "max",
+    "image_network.residual": False,
+    "image_network.beta": 0.2,
+    "kspace_network.activation": "relu",
+    "kspace_network.penultimate_activation": "relu",
+    "kspace_network.pooling": "max",
+    "kspace_network.residual": False,
+}
+CARTESIAN = {"physics": Cartesian()}  # of multi-coil data, its centre of k-space for maps
+UNNORMALIZED = {"normalize_image": False}
 
 
 def _as_trained(sampling):
@@ -233,23 +288,51 @@ def _as_trained(sampling):
     return dataclasses.replace(sampling, image_size=size, benchmark=True)
 
 
+def _architecture(model, infer, weights, *asks, assumes=None, fixed=None, **options):
+    return Architecture(
+        *(model, infer, weights, asks, FASTMRI_SCALING), assumes=assumes or {}, fixed=fixed or {}, **options
+    )
+
+
 ARCHITECTURES = {
-    "CascadeNet": Architecture(CascadeNet, _cascade_net_arguments, _consistent_weights, scaling=FASTMRI_SCALING),
-    "DIP": Architecture(DIP, _dip_arguments, _dip_weights, scaling=FASTMRI_SCALING, sampling=_as_trained),
-    "DealiasingNet": Architecture(
-        *(DealiasingNet, _dealiasing_net_arguments, _dealiasing_net_weights),
-        scaling=FASTMRI_SCALING,
+    "CascadeNet": _architecture(
+        *(CascadeNet, _cascade_net_arguments, _consistent_weights, "activation"), assumes=CARTESIAN
+    ),
+    "DIP": _architecture(DIP, _dip_arguments, _dip_weights, sampling=_as_trained),
+    "DealiasingNet": _architecture(
+        *(DealiasingNet, _dealiasing_net_arguments, _dealiasing_net_weights, "compensated", "residual"),
+        assumes={"network.activation": "relu", "network.penultimate_activation": "relu", "network.pooling": "max"},
         sampling=_as_trained,
     ),
     # Its functions have ReLU by default, its trainings a leaky one.
-    "KIKINet": Architecture(KIKINet, _kiki_net_arguments, _consistent_weights, ("activation",), FASTMRI_SCALING),
-    "NCPDNet": Architecture(
-        NCPDNet, _ncpdnet_arguments, _primal_dual_weights, scaling=FASTMRI_SCALING, sampling=_as_trained
+    "KIKINet": _architecture(KIKINet, _kiki_net_arguments, _consistent_weights, "activation", assumes=CARTESIAN),
+    # Its defaults are without density compensation and normalisation, its trainings with one of them.
+    "NCPDNet": _architecture(
+        *(NCPDNet, _ncpdnet_arguments, _primal_dual_weights, "compensated", "normalized"), sampling=_as_trained
     ),
-    "PDNet": Architecture(PDNet, _pdnet_arguments, _primal_dual_weights, scaling=FASTMRI_SCALING, sampling=_as_trained),
-    "UNet": Architecture(UNet, _unet_arguments, _unet_weights, ("penultimate_activation",), FASTMRI_SCALING),
-    "UPDNet": Architecture(
-        XPDNet, _updnet_arguments, _primal_dual_weights, UPDNET_ASKS, FASTMRI_SCALING, extend=_require_unet
+    "PDNet": _architecture(
+        *(PDNet, _pdnet_arguments, _primal_dual_weights),
+        assumes={"activation": "relu", **CARTESIAN},
+        fixed=UNNORMALIZED,
+        sampling=_as_trained,
     ),
-    "XPDNet": Architecture(XPDNet, _xpdnet_arguments, _primal_dual_weights, XPDNET_ASKS, FASTMRI_SCALING),
+    "UNet": _architecture(
+        *(UNet, _unet_arguments, _unet_weights, "penultimate_activation"),
+        assumes={
+            **{"activation": "relu", "pooling": "max", "residual": False, "normalized": True, "crop": None},
+            **CARTESIAN,
+        },
+        fixed={"non_relu_contract": False},
+    ),
+    "UPDNet": _architecture(
+        *(XPDNet, _updnet_arguments, _primal_dual_weights, *UPDNET_ASKS),
+        assumes={"residual": True, **IMAGE_NETWORKS, **CARTESIAN},
+        fixed=UNNORMALIZED,
+        extend=_require_unet,
+    ),
+    "XPDNet": _architecture(
+        *(XPDNet, _xpdnet_arguments, _primal_dual_weights, *XPDNET_ASKS),
+        assumes={**IMAGE_NETWORKS, **CARTESIAN},
+        fixed=UNNORMALIZED,
+    ),
 }

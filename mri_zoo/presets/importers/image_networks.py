@@ -14,7 +14,7 @@ from mri_zoo.presets.importers.checkpoint import image_by_image
 def recognise(arrays):
     """An unbuilt layer with weights of these shapes, U-net, FocNet, DIDN, DnCNN or MWCNN; None if there is none.
 
-    Activations are the default ones; shapes do not tell them, except for a U-net's learned slopes.
+    What shapes do not tell is as the layer's default, such as activations but for a U-net's learned slopes.
     """
     try:
         return _nearest(arrays)
@@ -30,14 +30,18 @@ def _nearest(arrays):
     if (2, 2) in [kernel[:2] for kernel in kernels]:
         return _nearest_unet(num_outputs, arrays)
     if () in shapes:  # the switches, after a kernel and a bias for each unpooling
-        return FocNet(num_outputs, channels[0][0], num_scales=1 + shapes.index(()) // (2 * NUM_EXCHANGES))
+        num_scales = 1 + shapes.index(()) // (2 * NUM_EXCHANGES)
+        normalized = any(_is_moving(name) for name, _ in arrays)
+        return FocNet(num_outputs, channels[0][0], num_scales, batch_normalization=normalized)
     if any(len(shape) == 3 for shape in shapes):  # the slopes of PReLUs
         num_filters = channels[0][0]
         num_blocks = channels[-3][0] // num_filters
         return DIDN(num_outputs, num_filters, num_blocks, num_convolutions=len(kernels) - 14 * num_blocks - 5)
     if all(before[1] == after[0] for before, after in zip(channels, channels[1:], strict=False)):
         return ConvNet(num_outputs, channels[0][1], num_convolutions=len(kernels) - 1)
-    return _nearest_mwcnn(channels)
+    number = sum(len(shape) == 1 for shape in shapes)  # one bias for each kernel, or of the last one alone
+    options = {"use_bias": number == len(kernels), "batch_normalization": number > len(kernels)}
+    return _nearest_mwcnn(channels, options)
 
 
 def _nearest_unet(num_outputs, arrays):
@@ -52,7 +56,7 @@ def _nearest_unet(num_outputs, arrays):
     return UNetBlock(num_outputs, **arguments)
 
 
-def _nearest_mwcnn(channels):
+def _nearest_mwcnn(channels, options):
     """From the (inputs, outputs) of all convolutions; a buffer comes in with one more complex image."""
     inputs, first_filters = channels[0]
     num_outputs, scales = inputs - 2, channels
@@ -75,7 +79,8 @@ def _nearest_mwcnn(channels):
         num_filters.append(filters)
         num_convolutions.append(length // 2)
         scales = scales[length:]
-    return MWCNN(num_outputs, num_filters, num_convolutions, num_first, first_filters)
+    options["use_bias"] |= options["batch_normalization"]  # then without effect
+    return MWCNN(num_outputs, num_filters, num_convolutions, num_first, first_filters, **options)
 
 
 def unet_scales(arrays):
@@ -113,14 +118,46 @@ def padding_multiple(network):
 
 def network_weights(network, arrays, *num_images):
     """(variable, name, array) of a network that sees groups of complex images, for the zoo's order of channels."""
-    if isinstance(network, FocNet):
-        arrays = sorted(arrays, key=lambda item: item[1].ndim > 0)  # the switches are the layer's own weights
+    arrays = sorted(arrays, key=lambda item: _is_moving(item[0]))  # last within each of the file's groups of layers
     first, per_band = _first_convolution(network).kernel, 2 * sum(num_images)
-    for variable, (name, array) in zip(network.weights, arrays, strict=False):
+    for variable, (name, array) in zip(_in_file_order(network), arrays, strict=False):
         if variable is first and array.ndim >= 4 and array.shape[-2] % per_band == 0:
             by_band = array.reshape(*array.shape[:-2], -1, per_band, array.shape[-1])
             array = image_by_image(by_band, *num_images).reshape(array.shape)
         yield variable, name, array
+
+
+def _in_file_order(network):
+    """The weights of a network in the order of its creation there, the statistics of batches last."""
+    if isinstance(network, FocNet):
+        norms = network.norms or [[None] * len(scale) for scale in network.convolutions]
+        blocks = [
+            layer
+            for scale, scale_norms in zip(network.convolutions, norms, strict=True)
+            for pair in zip(scale, scale_norms, strict=True)
+            for layer in pair
+            if layer is not None
+        ]
+        unpoolings = [layer for scale in network.unpoolings for layer in scale]
+        layers = [*unpoolings, None, network.first, *blocks, network.last]
+    elif isinstance(network, MWCNN) and network.batch_normalization:
+        scales = [part for pair in zip(network.down, network.up, strict=True) for part in pair]
+        layers = [layer for part in (network.first, network.last, *scales) for layer in part if layer.weights]
+        for i in range(len(layers) - 1):
+            if hasattr(layers[i + 1], "gamma"):  # there, a convolution is created after its normalisation
+                layers[i : i + 2] = layers[i + 1], layers[i]
+    else:
+        return network.weights
+    weights = [
+        variable
+        for layer in layers
+        for variable in ([w for scale in network.switches for w in scale] if layer is None else layer.weights)
+    ]
+    return sorted(weights, key=lambda variable: _is_moving(variable.name))
+
+
+def _is_moving(name):
+    return name.rpartition("/")[2].startswith("moving_")
 
 
 def _first_convolution(network):
