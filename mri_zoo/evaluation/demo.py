@@ -5,9 +5,10 @@ from pathlib import Path
 
 from mri_zoo.data.demo import HeldOutBrain
 from mri_zoo.data.trajectories import SamplingTrajectory
-from mri_zoo.evaluation.harness import COLUMNS, evaluate, replacing
+from mri_zoo.evaluation.harness import COLUMNS, evaluate
 from mri_zoo.evaluation.report import write_figures, write_report
 from mri_zoo.presets.registry import BASELINE, list_models, load_preset
+from mri_zoo.storage import replacing
 
 NUM_COILS = 8
 

@@ -22,6 +22,7 @@ from mri_zoo.data.volume import DataError
 from mri_zoo.evaluation.reconstruction import reconstruct
 from mri_zoo.evaluation.tables import markdown_report
 from mri_zoo.metrics import nmse, psnr, ssim
+from mri_zoo.storage import write_text
 
 COLUMNS = ("volume", "contrast", "model", "nmse", "psnr", "ssim", "seconds")
 
@@ -163,8 +164,7 @@ def evaluate(
             result.rows += rows
             if len(result.examples) < num_figures and all(e.contrast != example.contrast for e in result.examples):
                 result.examples.append(example)
-    with replacing(output / "table.md") as part:
-        part.write_text(markdown_report(result), encoding="utf-8", errors="backslashreplace")
+    write_text(output / "table.md", markdown_report(result))
     progress(total, total, "done")
     return result
 
@@ -183,17 +183,6 @@ def read_rows(path):
             return [Row(*line[:3], *map(float, line[3:])) for line in reader]
     except (OSError, ValueError, TypeError) as error:
         raise DataError(f"{path}: {_reason(error)}; expected a volumes.csv: {', '.join(COLUMNS)}.") from error
-
-
-@contextlib.contextmanager
-def replacing(path):
-    """A path beside `path` to write to, renamed to `path` at the end and removed after an error."""
-    part = path.with_name(f"{path.name}.part")
-    try:
-        yield part
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 class _Judge:

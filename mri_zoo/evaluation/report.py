@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 
 from mri_zoo.data.noncartesian import Encoding
 from mri_zoo.data.sampling import effective_acceleration
-from mri_zoo.evaluation.harness import replacing
 from mri_zoo.evaluation.tables import HEADINGS, facts, groups, methods, table_cells
 from mri_zoo.metrics import psnr, ssim
+from mri_zoo.storage import replacing
 
 # What a preset's metadata tells the reader of a report, in this order.
 _CARD = {

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mri_zoo.data.noncartesian import make_encoding
-from mri_zoo.evaluation.harness import replacing
+from mri_zoo.storage import replacing
 
 _MOST_SHOTS = 200  # more are drawn one over the other
 
