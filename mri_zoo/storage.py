@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import io
 import os
 import socket
 from pathlib import Path
@@ -14,15 +15,32 @@ except ImportError:  # Windows
 _UNSUPPORTED = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)
 
 
+class InMemory(io.BytesIO):
+    """Bytes that Keras takes for a file of this name, so that HDF5, which a full disk ends, never writes to one.
+
+    Args:
+        name: that tells the kind, as "model.weights.h5".
+        content: to read.
+    """
+
+    def __init__(self, name, content=b""):
+        super().__init__(content)
+        self._name = name
+
+    def __str__(self):
+        return self._name
+
+
 @contextlib.contextmanager
-def replacing(path):
+def replacing(path, previous=None):
     """A path beside `path` to write to: the file takes its place at the end, or vanishes after an error.
 
     What was at `path` stays until the new content is on the disk. A library that cannot live with a full disk, such as
-    HDF5, should write to memory, and the bytes then go to a file with `write_bytes`.
+    HDF5, should write to memory (`InMemory`), and the bytes then go to a file with `write_bytes`.
 
     Args:
         path: of a file.
+        previous: path to which what was at `path` then goes; it vanishes by default.
 
     Raises:
         OSError: if something cannot be written; it always names `path`.
@@ -30,20 +48,35 @@ def replacing(path):
     path = Path(path)
     part = path.with_name(f".{path.name}.{os.getpid()}")  # not another process's
     try:
-        with _errors_name(path, part):
+        with errors_name(path, part):
             path.parent.mkdir(parents=True, exist_ok=True)
             yield part
             _flush(part)
+            if previous is not None and path.exists():
+                os.replace(path, previous)
             os.replace(part, path)
     finally:
         with contextlib.suppress(OSError):
             part.unlink()
 
 
-def write_bytes(path, content):
-    """Write a whole file of `content`, or leave what was there; for errors see `replacing`."""
-    with replacing(path) as part:
+def write_bytes(path, content, previous=None):
+    """Write a whole file of `content`, or leave what was there; for `previous` and errors see `replacing`."""
+    with replacing(path, previous) as part:
         part.write_bytes(content)
+
+
+def append_bytes(path, content):
+    """Write `content` at the end of a file, which is made if missing.
+
+    Raises:
+        OSError: if it cannot be written, after a part of it may have been; it always names `path`.
+    """
+    path = Path(path)
+    with errors_name(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as file:
+            file.write(content)
 
 
 def write_text(path, text):
@@ -65,7 +98,7 @@ def exclusive(folder, what="run"):
         BlockingIOError: if another process, or another part of this one, holds it.
     """
     folder = Path(folder)
-    with _errors_name(folder):
+    with errors_name(folder):
         folder.mkdir(parents=True, exist_ok=True)
     path = folder / ".lock"
     lock = _lock(path)
@@ -87,7 +120,7 @@ def exclusive(folder, what="run"):
 def _lock(path):
     """A file descriptor that holds the lock, -1 where there are no locks, or None where another has it."""
     while fcntl is not None:
-        with _errors_name(path):
+        with errors_name(path):
             lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -122,8 +155,13 @@ def _flush(path):
 
 
 @contextlib.contextmanager
-def _errors_name(path, part=None):
-    """Errors of writing name the file, which those of a full disk do not."""
+def errors_name(path, part=None):
+    """A block whose errors of writing name a file, which those of a full disk do not.
+
+    Args:
+        path: the file's.
+        part: path whose errors are that file's, too.
+    """
     try:
         yield
     except OSError as error:

@@ -5,6 +5,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from mri_zoo.data.volume import DataError
 from mri_zoo.layers.nested import deserialized, serialized
 from mri_zoo.models.preset import preset_from_config, preset_to_config
 from mri_zoo.physics.acquisition import Acquisition
@@ -157,6 +158,7 @@ class ReconstructionModel(keras.Model):
 
         Raises:
             ValueError: if the number of weights in a `.weights.h5` file differs from the model's.
+            DataError: if weights are not finite; the model has them then.
         """
         if not self.built:
             self.build()
@@ -168,6 +170,9 @@ class ReconstructionModel(keras.Model):
                     "it was written by a model with other arguments (number of iterations, of filters, ...)."
                 )
         super().load_weights(filepath, **kwargs)
+        for variable in self.weights:
+            if not np.isfinite(ops.convert_to_numpy(variable)).all():
+                raise DataError(f"{filepath} holds NaN or infinity in `{variable.path}`; expected finite weights.")
 
     def get_config(self):
         """The constructor's arguments."""

@@ -6,7 +6,6 @@ import math
 import textwrap
 
 import keras
-import numpy as np
 
 import mri_zoo.models
 import mri_zoo.physics.gridded  # registers what configs name
@@ -91,6 +90,11 @@ def read_json(path, types, optional=()):
         raise
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} is not a readable JSON file: {error}.") from error
+    _check_form(content, path, types, optional)
+    return content
+
+
+def _check_form(content, path, types, optional):
     missing = [key for key in types if not isinstance(content, dict) or key not in content]
     if missing:
         raise DataError(f"{path} has no {', '.join(f'`{key}`' for key in missing)}; expected a preset's.")
@@ -100,7 +104,6 @@ def read_json(path, types, optional=()):
             names = str(kind).removeprefix("<class '").removesuffix("'>")
             raise DataError(f"{path}: `{key}` must be of type {names}, got {shortened(value)}.")
     _check_depth(content, path)
-    return content
 
 
 def read_metadata(path):
@@ -109,7 +112,21 @@ def read_metadata(path):
     Raises:
         DataError: if it has not the form of one.
     """
-    metadata = read_json(path, METADATA, _OPTIONAL)
+    return _checked_metadata(read_json(path, METADATA, _OPTIONAL), path)
+
+
+def preset_metadata(metadata):
+    """The content of a preset's ``metadata.json`` but for what tells of its weights, from the texts of a model card.
+
+    Raises:
+        ValueError: if `read_metadata` would refuse it.
+    """
+    stored = plain(metadata, "metadata")
+    _check_form(stored, "metadata", {}, {"summary": str, **_OPTIONAL})
+    return _checked_metadata(stored, "metadata")
+
+
+def _checked_metadata(metadata, path):
     for row in metadata.get("quality", ()):
         if (
             not isinstance(row, dict)
@@ -175,12 +192,11 @@ def load_weights(model, path):
     """
     try:
         model.load_weights(path)
+    except DataError:
+        raise
     except Exception as error:  # h5py and Keras have many kinds for what is damaged
         reason = textwrap.shorten(str(error).replace(f"{path} ", ""), 300)
         raise DataError(f"{path} does not fit {type(model).__name__}: {reason}") from error
-    for variable in model.variables:
-        if not np.isfinite(keras.ops.convert_to_numpy(variable)).all():
-            raise DataError(f"{path} holds NaN or infinity in `{variable.path}`; expected finite weights.")
 
 
 @contextlib.contextmanager

@@ -13,10 +13,12 @@ import math
 import os
 from pathlib import Path
 
+import keras
+import numpy as np
+
 import mri_zoo.models
 from mri_zoo.arguments import suggestion
 from mri_zoo.data.preparation import ConstantScaling, PercentileScaling
-from mri_zoo.data.stored import plain
 from mri_zoo.data.volume import DataError
 from mri_zoo.models import CGSENSE, ZeroFilled
 from mri_zoo.models.preset import Preset
@@ -26,12 +28,14 @@ from mri_zoo.presets.config import (
     load_weights,
     model_from_config,
     preset_config,
+    preset_metadata,
     read_json,
     read_metadata,
     rules_from_config,
 )
 from mri_zoo.presets.published import cache_folder, downloaded, published
 from mri_zoo.presets.scratch import scratch_folder
+from mri_zoo.storage import InMemory, errors_name, write_bytes
 
 BASELINE = "zero-filled"
 CG_SENSE = "cg-sense"
@@ -171,40 +175,62 @@ def save_preset(folder, model, scaling, sampling=None, metadata=None):
 
     Raises:
         FileExistsError: if the folder exists and is no preset.
-        ValueError: if `load_preset` would refuse something, as a class that is not registered with Keras; see
-            `preset_config`, which tells that before a training.
+        OSError: if a file cannot be written.
+        ValueError: if `load_preset` would refuse something, as a class that is not registered with Keras, or weights
+            that are not finite; `check_preset` tells that before a training.
     """
     folder = Path(folder)
-    require_replaceable(folder)
-    config, metadata = preset_config(model, scaling, sampling), plain(metadata or {}, "metadata")
+    config, metadata = check_preset(folder, model, scaling, sampling, metadata)
+    weights = _weights(model)
+    digest = hashlib.sha256(weights).hexdigest()
+    metadata = {"summary": type(model).__name__, **metadata, "parameters": model.count_params(), "sha256": digest}
+    by_name = folder.absolute().parent in (bundled_folder().absolute(), cache_folder().absolute())
+    address = folder.name if by_name else folder.as_posix()
+    texts = {
+        "config.json": json.dumps(config, indent=1) + "\n",
+        "metadata.json": json.dumps(metadata, indent=1) + "\n",
+        "README.md": model_card(folder.name, config, metadata, address),
+    }
+    contents = {name: text.encode("utf-8", "backslashreplace") for name, text in texts.items()}
     with scratch_folder(folder.absolute().parent, ".writing-") as scratch:
         writing = scratch / "preset"
-        writing.mkdir()
-        if model.compiled:  # a fresh model of the same weights has no optimizer to store along
-            clean = type(model).from_config(model.get_config())
-            clean.build()
-            clean.set_weights(model.get_weights())
-        else:
-            clean = model
-        clean.save_weights(writing / "model.weights.h5")
-        digest = sha256(writing / "model.weights.h5")
-        metadata = {
-            "summary": type(model).__name__,
-            **metadata,
-            "parameters": model.count_params(),
-            "sha256": digest,
-        }
-        by_name = folder.absolute().parent in (bundled_folder().absolute(), cache_folder().absolute())
-        address = folder.name if by_name else folder.as_posix()
-        texts = {
-            "config.json": json.dumps(config, indent=1) + "\n",
-            "metadata.json": json.dumps(metadata, indent=1) + "\n",
-            "README.md": model_card(folder.name, config, metadata, address),
-        }
-        for name, text in texts.items():
-            (writing / name).write_text(text, encoding="utf-8")
+        for name, content in {"model.weights.h5": weights, **contents}.items():
+            with errors_name(folder / name, writing / name):
+                write_bytes(writing / name, content)
         _put(writing, folder, scratch)
     return folder
+
+
+def _weights(model):
+    """The content of the weights file."""
+    for variable in model.weights:
+        if not np.isfinite(keras.ops.convert_to_numpy(variable)).all():
+            raise ValueError(f"`{variable.path}` holds NaN or infinity; expected finite weights for a preset.")
+    if model.compiled:  # a fresh model of the same weights has no optimizer to store along
+        clean = type(model).from_config(model.get_config())
+        clean.build()
+        clean.set_weights(model.get_weights())
+        model = clean
+    file = InMemory("model.weights.h5")
+    model.save_weights(file)
+    return file.getbuffer()
+
+
+def check_preset(folder, model, scaling, sampling=None, metadata=None):
+    """Tell before a training whether a preset can be made of it, as far as its weights do not matter.
+
+    Args:
+        folder: see `save_preset`, also for the other arguments and for the errors.
+        model: see there.
+        scaling: see there.
+        sampling: see there.
+        metadata: see there.
+
+    Returns:
+        The content of ``config.json``, and that of ``metadata.json`` without what tells of the weights.
+    """
+    require_replaceable(Path(folder))
+    return preset_config(model, scaling, sampling), preset_metadata(metadata or {})
 
 
 def require_replaceable(folder):

@@ -15,7 +15,9 @@ from keras import ops
 
 from mri_zoo.layers.nested import serialized
 from mri_zoo.models.base import ReconstructionModel
-from mri_zoo.training.supervised import train
+from mri_zoo.storage import exclusive
+from mri_zoo.training.settings import FREE, check_settings, settings_of
+from mri_zoo.training.supervised import train_here
 
 
 def train_layerwise(recipe, output, resume=False, prepared=None, report=print, verbose=0):
@@ -41,15 +43,23 @@ def train_layerwise(recipe, output, resume=False, prepared=None, report=print, v
 
     Reference: Eo et al., MRM 80:2188, 2018.
     """
+    with exclusive(output, "training"):
+        return _train_stages(recipe, output, resume, prepared, report, verbose)
+
+
+def _train_stages(recipe, output, resume, prepared, report, verbose):
     num_stages = len(_stages(recipe["model"](**recipe["model_arguments"])))
     recipe, seed = {**recipe, "strategy": None}, recipe["seed"]
     for i in range(num_stages):
         last = i == num_stages - 1
         folder = Path(output) if last else Path(output) / f"stage-{i + 1}"
         preset = folder / "preset" / recipe["name"]
-        if last or not (resume and preset.exists()):
+        if not last and resume and preset.exists():
+            wanted = settings_of({**recipe, "seed": seed + i}).items()
+            check_settings(folder, {key: text for key, text in wanted if key not in (*FREE, "initial_weights")})
+        else:
             report(f"stage {i + 1} of {num_stages}")
-            network = train(
+            network = train_here(
                 {**recipe, "seed": seed + i},  # other masks in each stage
                 *(folder, resume, prepared, report, verbose),
                 wrap=lambda network, i=i: Stage(network, i),

@@ -129,6 +129,10 @@ def load_recipe(path, overrides=()):
             raise ValueError(f"The recipe's `{key}` must be a class or a function, got {recipe[key]!r}.")
     if not isinstance(recipe["seed"], int):
         raise ValueError(f"The recipe's `seed` must be a whole number, got {recipe['seed']!r}.")
+    if not isinstance(recipe["name"], str) or Path(recipe["name"]).name != recipe["name"]:
+        raise ValueError(f"The recipe's `name` must be one of a folder, without a path, got {recipe['name']!r}.")
+    if not isinstance(recipe["card"], dict):
+        raise ValueError(f"The recipe's `card` must be a dict of texts, got {recipe['card']!r}.")
     _check_sampling("sampling", recipe["sampling"])
     _check_datasets(recipe)
     recipe["metrics"] = recipe["metrics"] or [SlicePSNR(), SliceSSIM()]

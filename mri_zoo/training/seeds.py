@@ -1,10 +1,6 @@
 """Trainings that are compared over several seeds, so that a difference can be told from chance."""
 
 import dataclasses
-import functools
-import inspect
-import json
-import numbers
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +8,7 @@ import numpy as np
 from mri_zoo.data.volume import DataError
 from mri_zoo.evaluation.harness import evaluate
 from mri_zoo.presets.registry import BASELINE, load_preset
+from mri_zoo.training.settings import LABELS, check_settings, read_settings, settings_of, write_settings
 from mri_zoo.training.supervised import train
 
 HEADINGS = ["Training", "Seeds", "PSNR (dB)", "SSIM", "NMSE"]
@@ -47,13 +44,11 @@ def train_with_seeds(recipes, output, seeds, report=print):
         for recipe, wanted in zip(recipes, settings, strict=True):
             folder = output / recipe["name"] / f"seed-{seed}"
             preset = folder / "preset" / recipe["name"]
-            told = folder / "settings.json"
-            if told.exists():
-                _check_settings(folder, json.loads(told.read_text()), wanted)
+            check_settings(folder, wanted)
             if not preset.exists():
                 report(f"{recipe['name']}, seed {seed}")
-                folder.mkdir(parents=True, exist_ok=True)
-                told.write_text(json.dumps(wanted, indent=1))  # before, for a training that is interrupted
+                if not read_settings(folder):
+                    write_settings(folder, wanted)  # before, for a training that is interrupted
                 train({**recipe, "seed": seed}, folder, resume=True, report=report)
             name = f"{recipe['name']}, seed {seed}"
             presets[name], keys[name] = dataclasses.replace(load_preset(preset), name=name), (recipe["name"], seed)
@@ -89,38 +84,4 @@ def seeds_table(results):
 
 
 def _settings(recipe):
-    """{key: text} of what a training depends on, as far as text can tell; functions are their names."""
-    return {key: _text(value) for key, value in recipe.items() if key not in ("name", "seed", "card")}
-
-
-def _check_settings(folder, found, wanted):
-    for key in wanted:
-        if found.get(key, wanted[key]) != wanted[key]:
-            values = f" {found[key]} instead of {wanted[key]}"
-            values = values if len(values) < 300 else ""
-            raise ValueError(
-                f"{folder} holds a training with another `{key}`{values}: "
-                "choose another output folder, or remove this one."
-            )
-
-
-def _text(value):
-    """The same text in each run, so without addresses and names that Keras counts."""
-    if isinstance(value, str | numbers.Number | Path | None):
-        return repr(value)
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{key}: {_text(item)}' for key, item in value.items() if key != 'name')}}}"
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_text, value))}]"
-    if isinstance(value, type) or inspect.isroutine(value):
-        return value.__qualname__
-    if isinstance(value, functools.partial):
-        return f"{_text(value.func)}{_text(value.args)}{_text(value.keywords)}"
-    if dataclasses.is_dataclass(value):
-        return f"{type(value).__name__}{_text({f.name: getattr(value, f.name) for f in dataclasses.fields(value)})}"
-    if not hasattr(value, "get_config"):
-        return type(value).__name__
-    try:
-        return f"{type(value).__name__}{_text(value.get_config())}"
-    except NotImplementedError:  # of layers without
-        return type(value).__name__
+    return {key: text for key, text in settings_of(recipe).items() if key not in (*LABELS, "seed")}

@@ -1,37 +1,37 @@
 """Supervised training by a recipe, resumable after any interruption."""
 
 import contextlib
-import csv
 import inspect
 import math
-import os
 import time
 from pathlib import Path
 
-import h5py
 import keras
 import numpy as np
-from tensorboard.compat.proto.event_pb2 import Event
-from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from mri_zoo.data.prepared import PreparedBatches, write_batches
 from mri_zoo.data.volume import DataError
-from mri_zoo.presets.registry import load_preset, save_preset
+from mri_zoo.presets.config import preset_config
+from mri_zoo.presets.registry import check_preset, load_preset, save_preset
+from mri_zoo.storage import exclusive, write_text
+from mri_zoo.training.checkpoints import Checkpoints, Events, log_text, read_checkpoint, room_told
 from mri_zoo.training.recipes import make_optimizer
+from mri_zoo.training.settings import check_resumable, describe_sources, read_settings, settings_of, write_settings
 
 
 def train(recipe, output, resume=False, prepared=None, report=print, verbose=0, wrap=None):
     """Train as a recipe says, by its `strategy` where it names one.
 
-    Writes to `output`: `last.weights.h5` (weights and optimizer after each epoch), `best.weights.h5`, `log.csv`,
-    TensorBoard events, and at the end the preset of the best epoch in `preset/NAME`. A training that was killed at any
-    moment and resumed gives the weights of an uninterrupted one: data, masks and order depend on seed and epoch alone.
+    Writes to `output`: `last.weights.h5` (weights and optimizer after each epoch), `previous.weights.h5` (after the one
+    before), `best.weights.h5`, `log.csv`, `settings.json`, TensorBoard events, and at the end the preset of the best
+    epoch in `preset/NAME`. A training that was killed at any moment and resumed gives the weights of an uninterrupted
+    one: data, masks and order depend on seed and epoch alone.
 
     Args:
         recipe: of `load_recipe`.
         output: folder.
-        resume: go on after the last finished epoch of `output`.
+        resume: go on after the last finished epoch of `output`; where `last.weights.h5` is cut off or missing, after
+            that of the newest other checkpoint.
         prepared: folder of `mri-zoo prepare` to take the batches from, instead of reading the recipe's sources.
         report: called with one line per epoch.
         verbose: of Keras's `fit`: 1 shows a progress bar for each epoch.
@@ -41,22 +41,35 @@ def train(recipe, output, resume=False, prepared=None, report=print, verbose=0, 
         The trained model, with the weights of its best epoch.
 
     Raises:
+        BlockingIOError: if another training uses `output`.
         FileExistsError: if `output` holds a training and `resume` is False.
-        DataError: if there is nothing to train on.
+        DataError: if there is nothing to train on, or a checkpoint is damaged.
+        OSError: if something cannot be written, for example on a full disk; the epochs before are kept.
         ValueError: if the recipe leaves `root` open, its `monitor` is never measured, its `initial_weights` belong to
-            another network, or the training diverges: its loss or its weights are no longer finite.
+            another network, no preset can be made of it, it is resumed with other settings, or the training diverges:
+            its loss or its weights are no longer finite.
     """
     if recipe["strategy"] is not None:
         return recipe["strategy"](recipe, output, resume, prepared, report, verbose)
+    with exclusive(output, "training"):
+        return train_here(recipe, output, resume, prepared, report, verbose, wrap)
+
+
+def train_here(recipe, output, resume=False, prepared=None, report=print, verbose=0, wrap=None):
+    """`train` without a strategy, for those that hold the folder themselves; for the arguments see there."""
     output = Path(output)
-    last, best, log = output / "last.weights.h5", output / "best.weights.h5", output / "log.csv"
-    if last.exists() and not resume:
+    files, log = Checkpoints(output), output / "log.csv"
+    if files.exist() and not resume:
         raise FileExistsError(f"{output} holds a training already: resume it (--resume) or choose another folder.")
-    output.mkdir(parents=True, exist_ok=True)
+    files.remove_parts()
     data = batches_of(recipe, prepared)
 
     keras.utils.set_random_seed(recipe["seed"])
     network = initial_model(recipe)
+    before = _preset_before(recipe)
+    card = {"summary": recipe["name"], "training": describe(recipe, data.steps(), 1, before), **recipe["card"]}
+    preset = output / "preset" / recipe["name"]
+    check_preset(preset, network, recipe["scaling"], recipe["sampling"], card)  # now, not after the last epoch
     model = wrap(network) if wrap else network
     optimizer = make_optimizer(recipe, recipe["epochs"] * data.steps())
     for metric in keras.tree.flatten(recipe["metrics"]):
@@ -66,16 +79,29 @@ def train(recipe, output, resume=False, prepared=None, report=print, verbose=0, 
     optimizer.build(model.trainable_variables)
     # `fit`, called once for each epoch, would put the averages of `use_ema` in place of the weights every time.
     model.optimizer.finalize_variable_values = lambda variables: None
-    first = 0
-    if last.exists():
-        first = _load_checkpoint(model, last)
+    told_else = ("strategy", "initial_weights")
+    settings = settings_of(
+        {key: value for key, value in recipe.items() if key not in told_else},
+        data=data.description(),
+        network=preset_config(network, recipe["scaling"])["arguments"],
+        fitted=type(model),
+        weights_before=before.get("sha256"),
+    )
+    first, history, best = 0, [], 0
+    if files.exist():
+        checkpoint = files.newest(report)
+        check_resumable(output, recipe, settings, checkpoint.epoch, report)
+        checkpoint.restore(model)
+        first, history = checkpoint.epoch, checkpoint.history
         report(f"resuming after epoch {first} of {recipe['epochs']}")
-    history = _read_log(log)[:first]
+        best = files.best_of(model, checkpoint, _best_epoch(history, recipe) + 1, report)
+        _repair_log(log, history, report)
+    write_settings(output, {**read_settings(output), **settings})
     if first < recipe["epochs"]:
         _require_judgeable(recipe["loss"], data, first)
-    writer = EventFileWriter(str(output / "tensorboard"))
+    events = Events(output / "tensorboard")
     for epoch in range(first, recipe["epochs"]):
-        if _out_of_patience(history, recipe):
+        if recipe["patience"] is not None and 0 < best <= len(history) - recipe["patience"]:
             report(f"stopping: `{recipe['monitor']}` has not improved for {recipe['patience']} epochs")
             break
         start = time.perf_counter()
@@ -87,26 +113,38 @@ def train(recipe, output, resume=False, prepared=None, report=print, verbose=0, 
                 epochs=epoch + 1,
                 verbose=verbose,
             )
-        row = {"epoch": epoch + 1, **{key: values[-1] for key, values in result.history.items()}}
+        row = {"epoch": epoch + 1, **{key: float(values[-1]) for key, values in result.history.items()}}
         row["seconds"] = time.perf_counter() - start
         if recipe["monitor"] not in row:
             raise ValueError(f"`monitor` is {recipe['monitor']!r}, but an epoch measures {', '.join(row)}.")
         _require_finite(model, row, output)
         history.append(row)
-        if _best_epoch(history, recipe) == len(history) - 1:
-            _save_checkpoint(model, best, epoch + 1)
-        _write_log(log, history)
-        _save_checkpoint(model, last, epoch + 1)
-        _write_events(writer, row)
+        with room_told():
+            files.save(model, files.last, history)
+            if not best or _best_epoch([history[best - 1], row], recipe):
+                best = epoch + 1
+                files.save(model, files.best, history)
+            write_text(log, log_text(history))
+            events.write(row)
         values = "  ".join(f"{key} {value:.5g}" for key, value in row.items() if key != "epoch")
         report(f"epoch {epoch + 1}/{recipe['epochs']}  {values}")
-    writer.close()
-    _load_checkpoint(model, best)
+    checkpoint = read_checkpoint(files.best)
+    checkpoint.restore(model)
     type(model.optimizer).finalize_variable_values(model.optimizer, model.trainable_variables)
-    training = describe(recipe, data.steps(), _best_epoch(history, recipe) + 1)
-    card = {"summary": recipe["name"], "training": training, **recipe["card"]}
-    save_preset(output / "preset" / recipe["name"], network, recipe["scaling"], recipe["sampling"], card)
+    done = {**recipe, "epochs": len(history)}  # fewer where `patience` ended it
+    card["training"] = recipe["card"].get("training", describe(done, data.steps(), checkpoint.epoch, before))
+    with room_told():
+        save_preset(preset, network, recipe["scaling"], recipe["sampling"], card)
     return network
+
+
+def _repair_log(path, history, report):
+    """Write the log anew where it does not tell what the checkpoint does."""
+    found = path.read_bytes() if path.is_file() else b""
+    if found != log_text(history).encode():
+        if not found.startswith(log_text(history[:-1] or history).encode()):
+            report(f"{path} is damaged or incomplete: it is written anew from the checkpoint")
+        write_text(path, log_text(history))
 
 
 def _require_finite(model, row, output):
@@ -133,19 +171,28 @@ def _require_judgeable(loss, data, epoch):
             loss(target, target)
 
 
-def describe(recipe, steps, best_epoch):
-    """The model card's text on a training of epochs of `steps` steps."""
-    loss, optimizer = recipe["loss"], recipe["optimizer"].__name__
+def describe(recipe, steps, best_epoch, before):
+    """The model card's text on a training of epochs of `steps` steps, which started from a preset's metadata or {}."""
+    loss, optimizer = recipe["loss"], recipe["optimizer"]
     text = (
         f"{recipe['epochs']} epochs of {steps} steps of {recipe['batch_size']} slice(s); loss "
-        f"{loss if isinstance(loss, str) else type(loss).__name__}; {optimizer}, learning rate "
+        f"{loss if isinstance(loss, str) else _name(loss)}; {_name(optimizer)}, learning rate "
         f"{_learning_rate(recipe)}; seed {recipe['seed']}; the weights are those of epoch "
         f"{best_epoch}, the best in `{recipe['monitor']}`."
     )
     if recipe["initial_weights"] is None:
         return text
-    before = load_preset(recipe["initial_weights"]).metadata.get("training", f"`{recipe['initial_weights']}`")
-    return f"{before}\n\nFrom these weights: {text}"
+    started = before.get("training", f"`{recipe['initial_weights']}`")
+    return f"{started}\n\nFrom these weights: {text}"
+
+
+def _name(thing):
+    return getattr(thing, "__name__", type(thing).__name__)
+
+
+def _preset_before(recipe):
+    """The metadata of the preset that the training starts from, {} without one."""
+    return {} if recipe["initial_weights"] is None else load_preset(recipe["initial_weights"]).metadata
 
 
 def _learning_rate(recipe):
@@ -154,7 +201,7 @@ def _learning_rate(recipe):
         arguments = ", ".join(f"{key} {value}" for key, value in rate.get_config().items() if key != "name")
         return f"{type(rate).__name__} ({arguments})"
     schedule = recipe["schedule"]
-    return f"{rate:g} ({schedule.__name__.replace('_', ' ') if callable(schedule) else schedule})"
+    return f"{rate:g} ({_name(schedule).replace('_', ' ') if callable(schedule) else schedule})"
 
 
 def initial_model(recipe):
@@ -217,6 +264,11 @@ class _Pipeline:
             return len(self.train(0))
         return self._count("train", self.recipe["train_options"])[0]
 
+    def description(self):
+        """A text that differs where the volumes do."""
+        parts = [f"{split} {describe_sources(sources)}" for split, sources in self.sources.items()]
+        return "; ".join([*parts, *(describe_sources(data["sources"]) for data in self.datasets)])
+
     def validation(self):
         return self._batches("validation", training=False, **self.recipe["validation_options"])
 
@@ -247,6 +299,11 @@ class _Prepared:
     def steps(self):
         """Batches in an epoch."""
         return len(self.train(0))
+
+    def description(self):
+        """A text that differs where the batches do, as far as their number and recipe tell."""
+        stored = {split: PreparedBatches(self.folder / split) for split in ("train", "validation")}
+        return "; ".join(f"{split} {len(batches)} batches, {batches.description}" for split, batches in stored.items())
 
     def validation(self):
         return PreparedBatches(self.folder / "validation")
@@ -281,56 +338,8 @@ def prepare(recipe, output, epochs=1, progress=None):
         return tuple(write_batches(counted(*item), output / item[0], description) for item in splits.items())
 
 
-def _save_checkpoint(model, path, epoch):
-    writing = path.with_name("writing.weights.h5")
-    model.save_weights(writing)
-    with h5py.File(writing, "a") as file:
-        file.attrs["epoch"] = epoch
-    os.replace(writing, path)
-
-
-def _load_checkpoint(model, path):
-    """Load weights and optimizer; the number of the epoch after which they were saved."""
-    try:
-        model.load_weights(path)
-    except ValueError as error:
-        raise ValueError(
-            f"{path} cannot be resumed: resume with the recipe, the settings and the version of mri_zoo that it was "
-            f"started with, or choose another folder. {str(error).splitlines()[0]}"
-        ) from error
-    with h5py.File(path, "r") as file:
-        return int(file.attrs["epoch"])
-
-
-def _read_log(path):
-    if not path.exists():
-        return []
-    with open(path, newline="") as file:
-        return [{key: int(v) if key == "epoch" else float(v) for key, v in row.items()} for row in csv.DictReader(file)]
-
-
-def _write_log(path, history):
-    writing = path.with_name("log.csv.writing")
-    with open(writing, "w", newline="") as file:
-        writer = csv.DictWriter(file, history[0])
-        writer.writeheader()
-        writer.writerows(history)
-    os.replace(writing, path)
-
-
 def _best_epoch(history, recipe):
     sign = 1 if recipe["mode"] == "max" else -1
     values = [sign * row[recipe["monitor"]] for row in history]
     values = [-math.inf if math.isnan(value) else value for value in values]
     return values.index(max(values))
-
-
-def _out_of_patience(history, recipe):
-    patience = recipe["patience"]
-    return patience is not None and bool(history) and len(history) - 1 - _best_epoch(history, recipe) >= patience
-
-
-def _write_events(writer, row):
-    values = [Summary.Value(tag=key, simple_value=value) for key, value in row.items() if key != "epoch"]
-    writer.add_event(Event(wall_time=time.time(), step=row["epoch"], summary=Summary(value=values)))
-    writer.flush()

@@ -5,8 +5,10 @@ from pathlib import Path
 import keras
 from keras import ops
 
-from mri_zoo.presets.registry import save_preset
+from mri_zoo.presets.registry import check_preset, load_preset, save_preset
+from mri_zoo.storage import exclusive
 from mri_zoo.training.recipes import make_optimizer
+from mri_zoo.training.settings import FREE, check_settings, settings_of, write_settings
 from mri_zoo.training.supervised import batches_of, initial_model
 
 _REPORTS = 10
@@ -29,21 +31,34 @@ def fit_one_slice(recipe, output, resume=False, prepared=None, report=print, ver
         The fitted model.
 
     Raises:
+        BlockingIOError: if another fit uses `output`.
         FileExistsError: if `output` holds a fit and `resume` is False.
-        ValueError: if the recipe leaves `root` open, or the slice has another number of coils than the model.
+        ValueError: if the recipe leaves `root` open, the slice has another number of coils than the model, the fit that
+            `output` holds had other settings, or no preset can be made.
 
     Reference: Darestani and Heckel, IEEE TCI 7:724, 2021; Ramzi, thesis, section 5.2.5.
     """
-    preset = Path(output) / "preset" / recipe["name"]
+    with exclusive(output, "fit"):
+        return _fit(recipe, Path(output), resume, prepared, report)
+
+
+def _fit(recipe, output, resume, prepared, report):
+    preset = output / "preset" / recipe["name"]
     if preset.exists() and not resume:
         raise FileExistsError(f"{output} holds a fit already: keep it (--resume) or choose another folder.")
     data = batches_of(recipe, prepared)
     keras.utils.set_random_seed(recipe["seed"])
     model = initial_model(recipe)
+    training = (
+        f"Fitted to one slice in {model.num_steps} steps of {recipe['optimizer'].__name__}; seed {recipe['seed']}."
+    )
+    card = {"summary": recipe["name"], "training": training, **recipe["card"]}
+    config, _ = check_preset(preset, model, recipe["scaling"], recipe["sampling"], card)  # now, not after the fit
+    settings = settings_of(recipe, data=data.description(), network=config["arguments"])
     if preset.exists():
-        model.load_weights(preset / "model.weights.h5")
-        model.warm = True
-        return model
+        check_settings(output, {key: text for key, text in settings.items() if key not in (*FREE, "epochs")})
+        return load_preset(preset).model
+    write_settings(output, settings)
     model.compile(make_optimizer(recipe, model.num_steps))
     with data.errors():
         batch, _ = next(iter(data.train(0)))
@@ -54,7 +69,5 @@ def fit_one_slice(recipe, output, resume=False, prepared=None, report=print, ver
             model.reconstruct(batch, steps)
             loss = float(ops.convert_to_numpy(model.compute_loss(model.prepare(batch))))
             report(f"step {total * (i + 1) // _REPORTS}/{total}  loss {loss:.5g}")
-    training = f"Fitted to one slice in {total} steps of {recipe['optimizer'].__name__}; seed {recipe['seed']}."
-    card = {"summary": recipe["name"], "training": training, **recipe["card"]}
     save_preset(preset, model, recipe["scaling"], recipe["sampling"], card)
     return model

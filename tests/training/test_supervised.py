@@ -48,7 +48,8 @@ def test_training_lowers_the_loss_and_leaves_all_its_files(finished):
     assert {"val_loss", "val_slice_psnr", "val_slice_ssim", "seconds"} < set(log[0])
     assert list((finished / "tensorboard").glob("events.*"))
     names = {path.name for path in finished.iterdir()}
-    assert names == {"log.csv", "last.weights.h5", "best.weights.h5", "tensorboard", "preset"}
+    checkpoints = {f"{name}.weights.h5" for name in ("last", "previous", "best")}
+    assert names == {"log.csv", *checkpoints, "settings.json", "tensorboard", "preset"}
 
 
 def test_preset_holds_the_best_epoch(finished):

@@ -1,0 +1,151 @@
+"""What a training was begun with, kept as text beside it, so that it goes on with nothing else."""
+
+import dataclasses
+import functools
+import hashlib
+import inspect
+import json
+import numbers
+from pathlib import Path
+
+import numpy as np
+
+from mri_zoo.data.volume import DataError
+from mri_zoo.storage import write_text
+
+FILE = "settings.json"
+LABELS = ("name", "card")  # of a preset, whatever its weights
+FREE = (*LABELS, "patience", "root", "devices")  # a training may change them; `data` tells what is below `root`
+_SHOWN = 300  # characters of two values
+
+
+def settings_of(recipe, **more):
+    """{key: text} of what a training depends on, as far as text can tell; functions are their names.
+
+    Args:
+        recipe: of `load_recipe`.
+        **more: what else it depends on.
+    """
+    return {key: _text(value) for key, value in {**recipe, **more}.items()}
+
+
+def describe_sources(sources):
+    """A text that differs where names, sizes or order of volumes do."""
+    sizes = [(i.name, i.num_slices, i.num_coils, i.depth, i.height, i.width, i.target_size) for i in _infos(sources)]
+    slices = sum(info.num_slices for info in _infos(sources))
+    return f"{len(sizes)} volumes of {slices} slices in total (names and sizes {_digest(repr(sizes).encode())})"
+
+
+def write_settings(folder, settings):
+    """Keep settings in a folder."""
+    write_text(Path(folder) / FILE, json.dumps(settings, indent=1))
+
+
+def check_settings(folder, wanted):
+    """Refuse other settings than those that a folder keeps; one that keeps none, or not all, is taken as it is.
+
+    Args:
+        folder: of a training.
+        wanted: of `settings_of`.
+
+    Raises:
+        ValueError: if one differs; the message tells which.
+    """
+    found = read_settings(folder)
+    _refuse(folder, found, wanted, _differing(found, wanted))
+
+
+def check_resumable(folder, recipe, wanted, done, report):
+    """Refuse to go on with settings by which the weights would be no longer what one training gives.
+
+    `patience` and the texts of the card may change, `root` if the volumes are the same, and the number of `epochs` if
+    the learning rate does not depend on it.
+
+    Args:
+        folder: of the training.
+        recipe: to go on with.
+        wanted: its `settings_of`.
+        done: the number of epochs behind it.
+        report: called with a line on what changed and may.
+
+    Raises:
+        ValueError: if another setting differs; the message tells which.
+    """
+    found = read_settings(folder)
+    differing = [key for key in _differing(found, wanted) if key not in FREE]
+    if differing == ["epochs"] and recipe["schedule"] not in ("cosine", "thirds") and recipe["epochs"] >= done:
+        report(f"`epochs` {found['epochs']} becomes {wanted['epochs']}")
+        differing = []
+    _refuse(folder, found, wanted, differing)
+    if not found:
+        report(f"{folder} keeps no {FILE}: it is taken as trained with these settings")
+    elif found.get("root") != wanted["root"]:
+        report(f"`root` {found.get('root')} becomes {wanted['root']}; its volumes have the same names and sizes")
+
+
+def read_settings(folder):
+    """What `write_settings` kept, or {}.
+
+    Raises:
+        DataError: if it cannot be read.
+    """
+    path = Path(folder) / FILE
+    if not path.exists():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} is damaged ({error}): remove it if the settings are those of the training.") from error
+    if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
+        raise DataError(f"{path} is damaged: remove it if the settings are those of the training.")
+    return found
+
+
+def _differing(found, wanted):
+    return [key for key in wanted if found.get(key, wanted[key]) != wanted[key]]
+
+
+def _refuse(folder, found, wanted, differing):
+    if not differing:
+        return
+    values = {key: f" {found[key]} instead of {wanted[key]}" for key in differing}
+    named = ", ".join(f"`{key}`{text if len(text) < _SHOWN else ''}" for key, text in values.items())
+    raise ValueError(
+        f"{folder} holds a training with another {named}: choose another output folder, or remove this one."
+    )
+
+
+def _infos(sources):
+    return [source.info for source in sources]
+
+
+def _digest(content):
+    return hashlib.sha256(content).hexdigest()[:12]
+
+
+def _text(value):
+    """The same text in each run, so without addresses and names that Keras counts."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # 4.0 is 4
+    if isinstance(value, str | numbers.Number | Path | None):
+        return repr(value)
+    if isinstance(value, np.ndarray):
+        return f"array {value.shape} {_digest(np.ascontiguousarray(value))}"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {_text(item)}' for key, item in value.items() if key != 'name')}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_text, value))}]"
+    if isinstance(value, type) or inspect.isroutine(value):
+        return value.__qualname__
+    if isinstance(value, functools.partial):
+        return f"{_text(value.func)}{_text(value.args)}{_text(value.keywords)}"
+    if dataclasses.is_dataclass(value):
+        return f"{type(value).__name__}{_text({f.name: getattr(value, f.name) for f in dataclasses.fields(value)})}"
+    if not hasattr(value, "get_config"):
+        return type(value).__name__
+    try:
+        return f"{type(value).__name__}{_text(value.get_config())}"
+    except NotImplementedError:  # of layers without
+        return type(value).__name__
