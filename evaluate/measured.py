@@ -19,8 +19,10 @@ parser.add_argument("-o", "--output", required=True, help="folder for table.md, 
 arguments = parser.parse_args()
 
 try:
-    result = evaluate_measured(arguments.scan, arguments.output, arguments.model, arguments.every)
+    result = evaluate_measured(
+        *(arguments.scan, arguments.output, arguments.model, arguments.every),
+        finish=lambda result: write_figures(arguments.output, result),
+    )
 except (DataError, ValueError, OSError) as error:
     parser.error(str(error))
-write_figures(arguments.output, result)
 print(markdown_report(result))

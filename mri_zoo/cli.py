@@ -131,11 +131,13 @@ def evaluate(
     if acceleration is None and all(preset.sampling is None for preset in presets):
         acceleration = 4  # of fully sampled volumes, where no model says otherwise
     chosen = _fitting_sampling(presets, sampling, acceleration, center_fraction)
+
+    def finish(result):
+        write_report(output / "report.html", [result], write_figures(output, result))
+
+    told = {"num_figures": figures, "dataset": dataset.value, "finish": finish}
     with _bar() as progress:
-        result = evaluate(
-            presets, sources, output, sampling=chosen, num_figures=figures, dataset=dataset.value, progress=progress
-        )
-    write_report(output / "report.html", [result], write_figures(output, result))
+        result = evaluate(presets, sources, output, sampling=chosen, progress=progress, **told)
     _finish([result], output)
 
 
@@ -400,6 +402,8 @@ def _finish(results, output):
     from mri_zoo.evaluation.tables import markdown_report
 
     for result in results:
+        for note in result.notes:
+            _say(note)
         _say(markdown_report(result))
     _say(f"written to {output}")
     if any(result.failures for result in results):

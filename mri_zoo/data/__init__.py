@@ -31,7 +31,7 @@ _HOMES = {
     "splits": ("FullTarget", "GaussianSplit", "HalfSplit", "ShotSplit", "UniformSplit"),
     "noncartesian": ("CenteredEcho",),
     "preparation": ("ConstantScaling", "KSpacePercentileScaling", "PercentileScaling"),
-    "simulate": ("SimulatedAcquisition",),
+    "simulate": ("SimulatedAcquisition", "SimulatedFile"),
     "demo": ("DrawnContrastBrain", "DrawnContrastVolume", "HeldOutBrain"),
     "prepared": ("PreparedBatches", "write_batches"),
     "pipeline": ("batch_by_shape", "fastmri", "joint_batches", "oasis", "slices_of"),

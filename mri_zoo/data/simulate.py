@@ -2,6 +2,8 @@
 
 import abc
 import dataclasses
+import functools
+from pathlib import Path
 
 import numpy as np
 
@@ -217,6 +219,37 @@ class SimulatedAcquisition(Simulation):
     def images(self, slices):
         """See `Simulation.images`."""
         return self._source.read(slices).target
+
+
+@dataclasses.dataclass(frozen=True)
+class SimulatedFile:
+    """The `SimulatedAcquisition` of a NIfTI file, which is opened only when something of it is asked for.
+
+    So a file that is broken is an error of this volume, not of the list that it is in.
+
+    Attributes:
+        path: the file.
+        num_coils: see `Simulation`.
+    """
+
+    path: Path
+    num_coils: int = 1
+    simulated = True  # see `MagnitudeFile`
+
+    @functools.cached_property
+    def _source(self):
+        from mri_zoo.data.nifti import NIfTIFile  # which needs this module
+
+        return SimulatedAcquisition(NIfTIFile(self.path), self.num_coils)
+
+    @property
+    def info(self):
+        """The `VolumeInfo`; raises `DataError` as `NIfTIFile` does."""
+        return self._source.info
+
+    def read(self, slices=None):
+        """See `Simulation.read`."""
+        return self._source.read(slices)
 
 
 def _crop_kspace(kspace, height, width):

@@ -1,8 +1,8 @@
 """The datasets that the harness knows by name."""
 
 from mri_zoo.data.demo import HeldOutBrain
-from mri_zoo.data.files import NIfTIFile, find_volumes
-from mri_zoo.data.simulate import SimulatedAcquisition
+from mri_zoo.data.files import find_volumes
+from mri_zoo.data.simulate import SimulatedFile
 
 
 def sources_of(dataset, root=None, num_coils=1):
@@ -28,4 +28,4 @@ def sources_of(dataset, root=None, num_coils=1):
         return paths
     if dataset == "fastmri":
         raise ValueError("Coils are simulated for magnitude volumes only (--dataset oasis or demo).")
-    return [SimulatedAcquisition(NIfTIFile(path), num_coils) for path in paths]
+    return [SimulatedFile(path, num_coils) for path in paths]

@@ -1,14 +1,14 @@
 """The demo: every demo model on the embedded real brain, with one coil and with several."""
 
-import csv
 from pathlib import Path
 
 from mri_zoo.data.demo import HeldOutBrain
 from mri_zoo.data.trajectories import SamplingTrajectory
-from mri_zoo.evaluation.harness import COLUMNS, evaluate
+from mri_zoo.evaluation.harness import evaluate
 from mri_zoo.evaluation.report import write_figures, write_report
+from mri_zoo.evaluation.results import write_rows
 from mri_zoo.presets.registry import BASELINE, list_models, load_preset
-from mri_zoo.storage import replacing
+from mri_zoo.storage import exclusive, replacing
 
 NUM_COILS = 8
 
@@ -32,15 +32,18 @@ def evaluate_demo(output, progress=None):
         preset = load_preset(name)
         parts.setdefault(_part(preset), [load_preset(BASELINE)]).append(preset)
     results, figures = [], []
-    for (_, title, num_coils), presets in sorted(parts.items()):
-        folder, dataset = output / title, f"held-out brain, {title}"
-        results.append(evaluate(presets, [HeldOutBrain(num_coils)], folder, dataset=dataset, progress=progress))
-        figures += write_figures(folder, results[-1])
-    with replacing(output / "volumes.csv") as part, open(part, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        writer.writerows([getattr(row, key) for key in COLUMNS] for result in results for row in result.rows)
-    write_report(output / "report.html", results, figures)
+    with exclusive(output, "evaluation"):
+        for (_, title, num_coils), presets in sorted(parts.items()):
+            folder, told = output / title, {"dataset": f"held-out brain, {title}", "progress": progress}
+
+            def draw(result, folder=folder):
+                figures.extend(write_figures(folder, result))
+
+            results.append(evaluate(presets, [HeldOutBrain(num_coils)], folder, **told, finish=draw))
+        with replacing(output / "volumes.csv") as part:
+            with open(part, "w", newline="", encoding="utf-8") as file:
+                write_rows(file, [row for result in results for row in result.rows])
+        write_report(output / "report.html", results, figures)
     return results
 
 

@@ -2,7 +2,6 @@
 
 import collections
 import contextlib
-import csv
 import dataclasses
 import logging
 import os
@@ -17,105 +16,44 @@ from mri_zoo.data.masks import seed_from_name
 from mri_zoo.data.noncartesian import Encoding
 from mri_zoo.data.preparation import draw_sampling, reference_image
 from mri_zoo.data.sampling import effective_acceleration
+from mri_zoo.data.simulate import SimulatedFile
 from mri_zoo.data.undersampling import as_measured
 from mri_zoo.data.volume import DataError
+from mri_zoo.evaluation.quality import judged, require_signal
 from mri_zoo.evaluation.reconstruction import reconstruct
+from mri_zoo.evaluation.results import COLUMNS, Evaluation, Example, Failure, Row, read_rows, reason_of, write_rows
 from mri_zoo.evaluation.tables import markdown_report
-from mri_zoo.metrics import nmse, psnr, ssim
-from mri_zoo.storage import write_text
+from mri_zoo.evaluation.unfinished import UnfinishedRun, identity_of_content, identity_of_file, settings_of
+from mri_zoo.storage import exclusive, replacing, write_text
 
-COLUMNS = ("volume", "contrast", "model", "nmse", "psnr", "ssim", "seconds")
+__all__ = ["COLUMNS", "Evaluation", "Example", "Failure", "Row", "evaluate", "read_rows"]
 
 _log = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One model on one volume.
-
-    Attributes:
-        volume: file name, with the folders that tell it from others of that name.
-        contrast, model: names.
-        nmse, psnr, ssim: of the whole volume, as fastMRI defines them; `psnr` in dB.
-        seconds: to reconstruct the volume, without reading it and without compiling the model.
-        num_slices: of the volume; None in a row that was read from a file.
-        acceleration: pixels for each sample; None in a row that was read from a file.
-        as_measured: whether the volume was measured undersampled, and kept its samples.
-    """
-
-    volume: str
-    contrast: str
-    model: str
-    nmse: float
-    psnr: float
-    ssim: float
-    seconds: float
-    num_slices: int | None = None
-    acceleration: float | None = None
-    as_measured: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class Failure:
-    """A volume that was skipped, and why: one line that names the volume."""
-
-    volume: str
-    reason: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Example:
-    """The middle slice of a volume, or the brightest where that one is empty, for a figure.
-
-    Attributes:
-        volume, contrast: names.
-        slice, num_slices: index of the slice, and how many there are.
-        reference: (height, width) float32 magnitude.
-        images: by model, (height, width) float32 magnitude.
-        sampled: by model, its mask (1 or k-space height, k-space width) float32, or its `Encoding`.
-    """
-
-    volume: str
-    contrast: str
-    slice: int
-    num_slices: int
-    reference: np.ndarray
-    images: dict[str, np.ndarray]
-    sampled: dict[str, object]
-
-
-@dataclasses.dataclass
-class Evaluation:
-    """What `evaluate` found.
-
-    Attributes:
-        dataset: its name, for headings.
-        presets: the models, in the order of all tables.
-        samplings: by model, the mask or trajectory of fully sampled volumes, None without one.
-        rows: one for each model and volume; a volume has the rows of all models or none.
-        failures: the volumes without rows.
-        examples: for figures, the first volume of each contrast, up to a number.
-    """
-
-    dataset: str
-    presets: list
-    samplings: dict
-    rows: list[Row] = dataclasses.field(default_factory=list)
-    failures: list[Failure] = dataclasses.field(default_factory=list)
-    examples: list[Example] = dataclasses.field(default_factory=list)
-
-
 def evaluate(
-    presets, sources, output, *, sampling=None, crop=None, batch_size=1, num_figures=3, dataset="volumes", progress=None
+    presets,
+    sources,
+    output,
+    *,
+    sampling=None,
+    crop=None,
+    batch_size=1,
+    num_figures=3,
+    dataset="volumes",
+    progress=None,
+    finish=None,
 ):
     """Judge models on volumes, and write ``volumes.csv`` and ``table.md``.
 
     Volumes are read one after the other, and only one is in memory at a time. A volume that cannot be read, has no
-    reference or fails with one of the models is skipped for all of them, so that means are always of the same volumes;
-    it is listed in the result and below the tables.
+    sample or no reference, or fails with one of the models is skipped for all of them, so that means are always of the
+    same volumes; it is listed in the result and below the tables. So is one with a black slice that should not be
+    black, and one whose metrics are no finite numbers.
 
-    The rows of a volume are appended to ``volumes.csv.part`` as soon as it is finished; the file gets its name at the
-    end. An interrupted run so leaves the rows that it had, and the results of an earlier one as they were.
+    The rows of a volume are appended to ``volumes.csv.part`` as soon as it is finished. A run that is killed so leaves
+    what it had, and the results of an earlier one as they were; the next run takes over the volumes that would give the
+    same again: of unchanged files, models, sampling and further settings. The folder is held by one run at a time.
 
     Args:
         presets: the models: each has a unique `name`, `model`, `scaling` and `sampling`.
@@ -128,13 +66,16 @@ def evaluate(
         batch_size: slices at a time.
         num_figures: how many examples to keep.
         dataset: its name, for headings.
-        progress: called as ``progress(done, total, text)`` before each model of each volume, and at the end.
+        progress: called as ``progress(done, total, text)`` before each model of each volume, and at the end; once for
+            a volume that is taken over.
+        finish: called with the `Evaluation` before the folder is free for others, to write what belongs to it.
 
     Returns:
         The `Evaluation`.
 
     Raises:
         ValueError: if there are no models or no volumes, or two models have one name.
+        BlockingIOError: if another evaluation uses the output folder.
         OSError: if the output folder cannot be written to, which is tried first.
     """
     presets, sources, output = list(presets), list(sources), Path(output)
@@ -149,40 +90,69 @@ def evaluate(
     default = next((preset.sampling for preset in presets if preset.sampling is not None), None)
     samplings = {preset.name: sampling or preset.sampling or default for preset in presets}
     judge, result = _Judge(presets, samplings, crop, batch_size), Evaluation(dataset, presets, samplings)
-    total = len(sources) * len(presets)
     progress = progress or (lambda done, total, text: None)
-    with _growing_csv(output / "volumes.csv") as append:
-        for done, source, name in zip(range(0, total, len(presets)), sources, _names(sources), strict=True):
-            try:
-                rows, example = judge(source, name, lambda i, text, done=done: progress(done + i, total, text))
-            except Exception as error:  # whatever is wrong with one volume, the others are judged
-                _log.debug("%s is skipped", name, exc_info=True)
-                reason = _reason(error)
-                result.failures.append(Failure(name, reason if name in reason else f"{name}: {reason}"))
-                continue
-            append(rows)
-            result.rows += rows
-            if len(result.examples) < num_figures and all(e.contrast != example.contrast for e in result.examples):
-                result.examples.append(example)
-    write_text(output / "table.md", markdown_report(result))
-    progress(total, total, "done")
+    with _held(output):
+        run = UnfinishedRun(output, settings_of(presets, samplings, crop, batch_size))
+        _judge_all(judge, sources, result, run, num_figures, progress)
+        result.notes += run.notes()
+        with replacing(output / "volumes.csv") as part:
+            with open(part, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+                write_rows(file, result.rows)
+        write_text(output / "table.md", markdown_report(result))
+        if finish is not None:
+            finish(result)
+        run.remove()
+    progress(len(sources) * len(presets), len(sources) * len(presets), "done")
     return result
 
 
-def read_rows(path):
-    """The `Row`s of a ``volumes.csv``.
+def _judge_all(judge, sources, result, run, num_figures, progress):
+    """Fill an `Evaluation` with the rows, failures and examples of all sources, taken over or judged now."""
+    step = len(result.presets)
+    total = len(sources) * step
+    for done, source, name in zip(range(0, total, step), sources, _names(sources), strict=True):
 
-    Raises:
-        DataError: if it is not one.
-    """
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            reader = csv.reader(file)
-            if (columns := tuple(next(reader, ()))) != COLUMNS:
-                raise ValueError(f"has the columns {', '.join(columns) or '(none)'}")
-            return [Row(*line[:3], *map(float, line[3:])) for line in reader]
-    except (OSError, ValueError, TypeError) as error:
-        raise DataError(f"{path}: {_reason(error)}; expected a volumes.csv: {', '.join(COLUMNS)}.") from error
+        def tell(i, text, done=done):
+            progress(done + i, total, text)
+
+        def wanted(contrast):
+            return len(result.examples) < num_figures and all(e.contrast != contrast for e in result.examples)
+
+        try:
+            rows, example = _taken_over(run, source, name, result.presets)
+            anew = not rows or (example is None and wanted(rows[0].contrast))
+            if anew:
+                rows, example, identity = judge(
+                    source, name, lambda i, text, done=done: progress(done + i, total, text)
+                )
+        except Exception as error:  # whatever is wrong with one volume, the others are judged
+            _log.debug("%s is skipped", name, exc_info=True)
+            reason = reason_of(error)
+            result.failures.append(Failure(name, reason if name in reason else f"{name}: {reason}"))
+            continue
+        example = example if wanted(rows[0].contrast) else None
+        if anew:
+            run.append(name, rows, example, identity)
+        else:
+            run.taken += 1
+            tell(0, f"{name}: judged before")
+        result.rows += rows
+        result.examples += [] if example is None else [example]
+
+
+def _taken_over(run, source, name, presets):
+    """The rows and the example of a volume that an unfinished run has judged; no rows where it has not."""
+    if not run.knows(name, presets):
+        return [], None
+    identity = _identity_of_file(source)
+    return run.take(name, presets, identity_of_content(source.read()) if identity is None else identity)
+
+
+def _identity_of_file(source):
+    """What tells the file behind a source from others, and from other states of it; None of a source without one."""
+    if _is_path(source):
+        return identity_of_file(source)
+    return f"{identity_of_file(source.path)}, {source}" if isinstance(source, SimulatedFile) else None
 
 
 class _Judge:
@@ -193,12 +163,16 @@ class _Judge:
         self._warm = set()
 
     def __call__(self, source, name, progress):
-        """The rows of all models on the volume that is called `name`, and one slice as an `Example`."""
+        """The rows of all models on the volume that is called `name`, one slice as an `Example`, and its identity."""
+        identity = _identity_of_file(source)  # before it is read: it may be replaced meanwhile
         source = open_volume(source) if _is_path(source) else source
-        volume = as_measured(source, source.read())
+        volume = source.read()
+        identity = identity_of_content(volume) if identity is None else identity
+        volume = as_measured(source, volume)
         info = volume.info
         _require_finite(volume.kspace, f"{info.name}: the k-space")
         reference = self._reference(volume)
+        require_signal(volume, reference)
         middle = len(reference) // 2
         if not reference[middle].any():
             middle = int(np.argmax(reference.sum(axis=(1, 2))))
@@ -209,14 +183,14 @@ class _Judge:
             try:
                 image, seconds = self._reconstruct(preset, volume, sampled)
                 image = center_crop(np.abs(image), reference.shape[-2:])
-                quality = [metric(reference, image) for metric in (nmse, psnr, ssim)]
+                quality = judged(reference, image)
             except Exception as error:
-                raise DataError(f"{info.name}: {preset.name} failed: {_reason(error)}") from error
+                raise DataError(f"{info.name}: {preset.name} failed: {reason_of(error)}") from error
             of_sampling = effective_acceleration(sampled), info.mask is not None or info.trajectory is not None
             rows.append(Row(name, info.contrast, preset.name, *quality, seconds, len(image), *of_sampling))
             images[preset.name] = image[middle].copy()
         index, reference = volume.slices[middle], reference[middle].copy()
-        return rows, Example(name, info.contrast, index, info.num_slices, reference, images, used)
+        return rows, Example(name, info.contrast, index, info.num_slices, reference, images, used), identity
 
     def _reference(self, volume):
         """(slice, height, width) magnitude, cropped."""
@@ -246,31 +220,26 @@ class _Judge:
 
 
 @contextlib.contextmanager
-def _growing_csv(path):
-    """A function that appends rows to ``<path>.part``, renamed to `path` at the end and kept after an error."""
-    part = path.with_name(f"{path.name}.part")
+def _held(output):
+    """Hold the output folder for this evaluation, and tell before the work where nothing can be written."""
+    holding = exclusive(output, "evaluation")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(part, "w", newline="", encoding="utf-8", errors="backslashreplace")
+        holding.__enter__()
+    except BlockingIOError:
+        raise
     except OSError as error:
         reason = error.strerror or error
-        raise OSError(f"{path.parent}: cannot write results there ({reason}); expected a writable folder.") from error
-    with file:
-        writer = csv.writer(file)
-
-        def append(rows):
-            writer.writerows([getattr(row, column) for column in COLUMNS] for row in rows)
-            file.flush()
-
-        writer.writerow(COLUMNS)
-        yield append
-    part.replace(path)
+        raise OSError(f"{output}: cannot write results there ({reason}); expected a writable folder.") from error
+    with contextlib.ExitStack() as stack:
+        stack.push(holding)
+        yield
 
 
 def _names(sources):
     """A name for each source: its file's, or, where several have that, its path below their common folder."""
     paths = [os.path.abspath(source) if _is_path(source) else _path_of(source) for source in sources]
-    names = [os.path.basename(path) if _is_path(s) else s.info.name for path, s in zip(paths, sources, strict=True)]
+    opened = [not _is_path(source) and not isinstance(source, SimulatedFile) for source in sources]
+    names = [s.info.name if o else os.path.basename(p) for s, o, p in zip(sources, opened, paths, strict=True)]
     alike = collections.defaultdict(list)
     for name, path in zip(names, paths, strict=True):
         alike[name].append(path)
@@ -296,9 +265,3 @@ def _is_path(source):
 def _require_finite(array, what):
     if not np.isfinite(array).all():
         raise DataError(f"{what} holds NaN or infinity.")
-
-
-def _reason(error):
-    """An exception in one line; its type tells something only where the message was not written for users."""
-    text = " ".join(str(error).split()) or "no message"
-    return text if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: {text}"

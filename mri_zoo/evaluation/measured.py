@@ -65,7 +65,7 @@ def cg_sense():
     return Preset("cg-sense", model, PercentileScaling(), None, metadata)
 
 
-def evaluate_measured(path, output, names=(), every=2, progress=None):
+def evaluate_measured(path, output, names=(), every=2, progress=None, finish=None):
     """Compare the adjoint, CG-SENSE and presets, all of every n-th shot, with CG-SENSE of all shots.
 
     Args:
@@ -74,6 +74,7 @@ def evaluate_measured(path, output, names=(), every=2, progress=None):
         names: of presets.
         every: n.
         progress: called as ``progress(done, total, text)``.
+        finish: called with the `Evaluation` before `output` is free for others, as `write_figures` would be.
 
     Returns:
         The `Evaluation`.
@@ -81,4 +82,4 @@ def evaluate_measured(path, output, names=(), every=2, progress=None):
     own = load_preset(BASELINE), cg_sense()
     presets = [*own, *(load_preset(name) for name in names if name not in [preset.name for preset in own])]
     title = f"every {every}. shot; the reference is CG-SENSE of all shots"
-    return evaluate(presets, [SomeShots(path, every)], output, dataset=title, progress=progress)
+    return evaluate(presets, [SomeShots(path, every)], output, dataset=title, progress=progress, finish=finish)

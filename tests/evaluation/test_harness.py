@@ -1,10 +1,14 @@
 import csv
+import dataclasses
 import functools
 import gc
+import re
+import shutil
 import weakref
 from types import SimpleNamespace
 
 import h5py
+import nibabel
 import numpy as np
 import pytest
 from helpers import fft_reference
@@ -14,7 +18,9 @@ from mri_zoo.data.masks import EquispacedMask, RandomMask
 from mri_zoo.data.preparation import ConstantScaling, PercentileScaling
 from mri_zoo.data.sampling import effective_acceleration
 from mri_zoo.data.volume import DataError, Volume, VolumeInfo
+from mri_zoo.evaluation.datasets import sources_of
 from mri_zoo.evaluation.harness import COLUMNS, Row, evaluate, read_rows
+from mri_zoo.evaluation.quality import judged
 from mri_zoo.models import PDNet, UNet, ZeroFilled
 from mri_zoo.physics.cartesian import Cartesian
 
@@ -239,6 +245,198 @@ def test_interrupted_run_keeps_its_rows_and_earlier_results(tmp_path):
         evaluate([zero_filled()], sources, tmp_path, sampling=RandomMask(3))
     assert [row.volume for row in read_rows(tmp_path / "volumes.csv")] == ["earlier.h5"]
     assert [row.volume for row in read_rows(tmp_path / "volumes.csv.part")] == ["0.h5", "1.h5"]
+
+
+class Killed(BaseException):
+    pass
+
+
+def killed_after(number):
+    """A progress function that ends the run as a signal does, after so many steps, and the list of those."""
+    steps = []
+
+    def progress(done, total, text):
+        if len(steps) == number:
+            raise Killed
+        steps.append(text)
+
+    return progress, steps
+
+
+def write_volumes(folder, number=4):
+    paths = [folder / f"{index}.h5" for index in range(number)]
+    for index, path in enumerate(paths):
+        with h5py.File(path, "w") as file:
+            file["kspace"] = (1 + index) * Source("a" * (1 + index)).read().kspace
+    return paths
+
+
+def without_seconds(row):
+    return dataclasses.replace(row, seconds=0)
+
+
+def test_a_run_goes_on_where_one_was_killed_and_ends_as_if_nothing_had_been(tmp_path):
+    sources = [*write_volumes(tmp_path), Source("made.h5", contrast="T2w")]
+    presets, options = [zero_filled("one"), zero_filled("two")], {"sampling": RandomMask(3), "num_figures": 2}
+    whole, out = evaluate(presets, sources, tmp_path / "whole", **options), tmp_path / "out"
+    for number, kept in ((5, 2), (3, 2), (5, 3)):  # the second is killed while it takes over
+        with pytest.raises(Killed):
+            evaluate(presets, sources, out, **options, progress=killed_after(number)[0])
+        assert len(read_rows(out / "volumes.csv.part")) == 2 * kept
+    with open(out / "volumes.csv.part", "ab") as file:  # half of a line, as a process leaves it that is killed in it
+        file.write(b"3.h5,unknown,one,0.1,2")
+    progress, steps = killed_after(None)
+    result = evaluate(presets, sources, out, **options, progress=progress)
+    assert steps[:5] == [*(f"{i}.h5: judged before" for i in range(3)), "3.h5: one", "3.h5: two"]
+    assert list(map(without_seconds, result.rows)) == list(map(without_seconds, whole.rows))
+    assert result.notes == ["3 volumes were taken over from a run with the same settings that was interrupted"]
+    assert [(e.volume, e.contrast, e.slice) for e in result.examples] == [("0.h5", "unknown", 1), ("made.h5", "T2w", 1)]
+    for ours, theirs in zip(result.examples, whole.examples, strict=True):
+        np.testing.assert_array_equal(ours.reference, theirs.reference)
+        for name in ("one", "two"):
+            np.testing.assert_array_equal(ours.images[name], theirs.images[name])
+            np.testing.assert_array_equal(ours.sampled[name], theirs.sampled[name])
+    tables = [
+        re.sub(r"\d+\.\d+ \|\n", "|\n", (folder / "table.md").read_text()) for folder in (out, tmp_path / "whole")
+    ]
+    assert tables[0] == tables[1]
+    assert {path.name for path in out.iterdir()} == {"volumes.csv", "table.md"}
+
+
+def test_rows_of_other_settings_files_or_damage_are_never_taken(tmp_path):
+    sources, out, mask = write_volumes(tmp_path), tmp_path / "out", RandomMask(3)
+    sources.append(Source("made.h5"))
+
+    def judged(presets=None, sources=sources, sampling=mask, **options):
+        shutil.copytree(tmp_path / "kept", out, dirs_exist_ok=True)
+        progress, steps = killed_after(None)
+        result = evaluate(presets or [zero_filled()], sources, out, sampling=sampling, **options, progress=progress)
+        assert not result.failures
+        return [text.split(":")[0] for text in steps if text.endswith(": zero-filled")]
+
+    with pytest.raises(Killed):
+        evaluate([zero_filled()], [*sources, Source("x.h5")], out, sampling=mask, progress=killed_after(5)[0])
+    shutil.move(out, tmp_path / "kept")
+    everything = ["0.h5", "1.h5", "2.h5", "3.h5", "made.h5"]
+    assert judged() == []
+    assert judged(sources=sources[2:]) == ["2.h5"]  # whose figure was not kept
+    assert judged(sources=sources[2:], num_figures=0) == []
+    for options in (
+        {"sampling": RandomMask(3, 0.2)},
+        {"sampling": EquispacedMask(3)},
+        {"crop": (9, 9)},
+        {"batch_size": 2},
+        {"presets": [zero_filled(), zero_filled("another")]},
+        {"presets": [SimpleNamespace(**vars(zero_filled()) | {"scaling": PercentileScaling()})]},
+        {"presets": [SimpleNamespace(**vars(zero_filled()) | {"scaling": lambda kspace, adjoint=None: 1.0})]},
+    ):
+        assert judged(**options) == everything, options
+    with h5py.File(sources[1], "a") as file:
+        file["kspace"][...] = file["kspace"][()] * 2
+    assert judged(sources=[*sources[:4], Source("made.h5", slices=2)]) == ["1.h5", "made.h5"]
+    part = tmp_path / "kept" / "volumes.csv.part"
+    lines = part.read_bytes().splitlines(keepends=True)
+    cells = lines[1].split(b",")
+    changed = b",".join([*cells[:4], b"99.0", *cells[5:]])  # a PSNR
+    part.write_bytes(lines[0] + changed + b'\0\0\xff,"\r\n' + b"".join(lines[3:]))
+    assert judged() == ["0.h5", "1.h5"]
+    part.write_bytes(b"\x89HDF\n" + bytes(range(256)))
+    assert judged() == everything
+
+
+def test_weights_of_another_training_are_another_model(tmp_path):
+    model = PDNet(1, 2, 2, num_filters=4, physics=Cartesian(center_fraction=0.4))
+    presets, sources = [network(model, "pdnet")], write_volumes(tmp_path, 2)
+    with pytest.raises(Killed):
+        evaluate(presets, sources, tmp_path / "out", sampling=RandomMask(3), progress=killed_after(1)[0])
+    model.weights[0].assign(model.weights[0] + 0.1)
+    result = evaluate(presets, sources, tmp_path / "out", sampling=RandomMask(3))
+    assert result.notes == ["1 volume was not taken over from an interrupted run with other settings"]
+
+
+def test_one_evaluation_at_a_time_uses_a_folder(tmp_path):
+    def again(result):
+        assert (tmp_path / "volumes.csv").exists()
+        with pytest.raises(BlockingIOError, match=f"{tmp_path} is in use by another evaluation"):
+            evaluate([zero_filled()], [Source()], tmp_path, sampling=RandomMask(8))
+        (tmp_path / "more.txt").write_text("finished")
+
+    evaluate([zero_filled()], [Source()], tmp_path, sampling=RandomMask(3), finish=again)
+    assert (tmp_path / "more.txt").read_text() == "finished"
+    assert "RandomMask(acceleration=3" in (tmp_path / "table.md").read_text()
+
+
+class Changed(Source):
+    """A source whose k-space (slice, coil, height, width) and target are changed by a function."""
+
+    def __init__(self, change, **options):
+        super().__init__(**options)
+        self.change = change
+
+    def read(self, slices=None):
+        volume = super().read()
+        self.change(volume)
+        return volume
+
+
+def fill(array, value, index=...):
+    array[index] = value
+
+
+STORED = {"target_size": (11, 10)}
+UNJUDGEABLE = {
+    "all samples are zero": Changed(lambda v: fill(v.kspace, 0), **STORED),
+    "mask samples nothing": Changed(
+        lambda v: fill(v.kspace, 0, (..., slice(5, None))), mask=np.eye(1, 13, 9, dtype="float32"), **STORED
+    ),
+    "reference image is black": Changed(lambda v: fill(v.target, 0), **STORED),
+    "reference image is 2 everywhere": Changed(lambda v: fill(v.target, 2), **STORED),
+    "the reference image holds NaN": Changed(lambda v: fill(v.target, np.nan, (1, 2, 3)), **STORED),
+    "no sample in slice 1, where": Changed(lambda v: fill(v.kspace, 0, 1), **STORED),
+    "reference is black in slices 0, 2, which": Changed(lambda v: fill(v.target, 0, [0, 2]), **STORED),
+    "zero-filled failed: the image is black in slice 1": Changed(
+        lambda v: fill(v.kspace, 0, (1, ..., slice(None, 8))), mask=np.eye(1, 13, 5, dtype="float32"), **STORED
+    ),
+}
+
+
+@pytest.mark.parametrize("reason", UNJUDGEABLE)
+def test_what_no_metric_can_judge_counts_in_no_mean(tmp_path, reason):
+    source, good = UNJUDGEABLE[reason], Source("good.h5")
+    result = evaluate([zero_filled()], [source, good], tmp_path, sampling=RandomMask(3))
+    assert [row.volume for row in result.rows] == ["good.h5"]
+    assert reason in result.failures[0].reason
+
+
+def test_slices_that_are_empty_everywhere_belong_to_a_volume(tmp_path):
+    source = Changed(lambda v: (fill(v.kspace, 0, 1), fill(v.target, 0, 1)), **STORED)
+    (row,) = evaluate([zero_filled()], [source], tmp_path, sampling=RandomMask(3)).rows
+    assert row.num_slices == 3 and np.isfinite([row.nmse, row.psnr, row.ssim]).all()
+
+
+@pytest.mark.parametrize(
+    "image, found",
+    [
+        (np.zeros((2, 9, 8)), "the image is black"),
+        (np.ones((2, 9, 8)), "the PSNR is inf: the image equals the reference exactly"),
+        (np.full((2, 9, 8), np.nan), "not finite"),
+    ],
+)
+def test_images_that_no_metric_can_judge_are_refused(image, found):
+    with pytest.raises(ValueError, match=found):
+        judged(np.ones((2, 9, 8)), image)
+
+
+def test_a_broken_file_is_one_failure_where_coils_are_simulated(tmp_path):
+    for name in ("a", "b", "c"):
+        nibabel.save(
+            nibabel.Nifti1Image(np.random.default_rng(0).random((24, 22, 3)), np.eye(4)), tmp_path / f"{name}.nii"
+        )
+    (tmp_path / "b.nii").write_bytes(b"damaged")
+    sources = sources_of("oasis", tmp_path, num_coils=2)
+    result = evaluate([zero_filled()], sources, tmp_path / "out", sampling=RandomMask(2, 0.4))
+    assert [row.volume for row in result.rows] == ["a.nii", "c.nii"]
+    assert [failure.volume for failure in result.failures] == ["b.nii"] and str(tmp_path) in result.failures[0].reason
 
 
 def test_output_that_cannot_be_written_is_an_error_before_any_work(tmp_path):
