@@ -26,7 +26,7 @@ from mri_zoo.physics.cartesian import Cartesian
 
 
 class Source:
-    """Smooth random slices, single- or multi-coil; counts the volumes that are alive when it is read."""
+    """Smooth random slices, single- or multi-coil; counts the volumes that are alive when it is read, if asked to."""
 
     def __init__(self, name="a.h5", slices=3, coils=1, size=(15, 13), target_size=None, contrast="T1w", mask=None):
         self.info = VolumeInfo(
@@ -35,10 +35,14 @@ class Source:
         self.alive_before = None
 
     volumes = []  # weak references
+    count_alive = False  # which takes most of a second in a large process
+
+    def _alive(self):
+        gc.collect()
+        return sum(volume() is not None for volume in self.volumes)
 
     def read(self, slices=None):
-        gc.collect()
-        self.alive_before = sum(volume() is not None for volume in self.volumes)
+        self.alive_before = self.count_alive and self._alive()
         info, rng = self.info, np.random.default_rng(len(self.info.name))
         rows, columns = np.mgrid[: info.height, : info.width]
         images = 1 + np.cos(rows * rng.uniform(0.2, 0.8, (info.num_slices, 1, 1)) + 0.3 * columns)
@@ -203,7 +207,8 @@ def test_without_any_sampling_every_volume_fails_and_the_table_is_written(tmp_pa
     assert "2 skipped" in (tmp_path / "table.md").read_text()
 
 
-def test_one_volume_is_in_memory_at_a_time(tmp_path):
+def test_one_volume_is_in_memory_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(Source, "count_alive", True)
     sources = [Source(f"{i}.h5", contrast=str(i)) for i in range(4)]
     sources.insert(2, NaNSource("nan.h5"))
     result = evaluate([zero_filled()], sources, tmp_path, sampling=RandomMask(3), num_figures=2)
@@ -394,9 +399,6 @@ UNJUDGEABLE = {
     "the reference image holds NaN": Changed(lambda v: fill(v.target, np.nan, (1, 2, 3)), **STORED),
     "no sample in slice 1, where": Changed(lambda v: fill(v.kspace, 0, 1), **STORED),
     "reference is black in slices 0, 2, which": Changed(lambda v: fill(v.target, 0, [0, 2]), **STORED),
-    "zero-filled failed: the image is black in slice 1": Changed(
-        lambda v: fill(v.kspace, 0, (1, ..., slice(None, 8))), mask=np.eye(1, 13, 5, dtype="float32"), **STORED
-    ),
 }
 
 
@@ -419,6 +421,7 @@ def test_slices_that_are_empty_everywhere_belong_to_a_volume(tmp_path):
     [
         (np.zeros((2, 9, 8)), "the image is black"),
         (np.ones((2, 9, 8)), "the PSNR is inf: the image equals the reference exactly"),
+        (np.ones((2, 9, 8)) * [[[0]], [[2]]], "the image is black in slice 0, where the reference is not"),
         (np.full((2, 9, 8), np.nan), "not finite"),
     ],
 )
