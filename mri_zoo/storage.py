@@ -84,13 +84,6 @@ def write_text(path, text):
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
-def append_bytes(path, content):
-    """Write `content` behind what a file has, in one piece; an error names the file."""
-    with _errors_name(path), open(path, "ab", buffering=0) as file:
-        while content:
-            content = content[file.write(content) :]
-
-
 @contextlib.contextmanager
 def exclusive(folder, what="run"):
     """Hold a folder, which is made if missing, for one process: its `.lock` is freed however that ends.
