@@ -395,7 +395,6 @@ UNJUDGEABLE = {
         lambda v: fill(v.kspace, 0, (..., slice(5, None))), mask=np.eye(1, 13, 9, dtype="float32"), **STORED
     ),
     "reference image is black": Changed(lambda v: fill(v.target, 0), **STORED),
-    "reference image is 2 everywhere": Changed(lambda v: fill(v.target, 2), **STORED),
     "the reference image holds NaN": Changed(lambda v: fill(v.target, np.nan, (1, 2, 3)), **STORED),
     "no sample in slice 1, where": Changed(lambda v: fill(v.kspace, 0, 1), **STORED),
     "reference is black in slices 0, 2, which": Changed(lambda v: fill(v.target, 0, [0, 2]), **STORED),

@@ -1,8 +1,12 @@
+import errno
 import functools
 import hashlib
 import http.server
+import io
 import json
+import resource
 import shutil
+import signal
 import threading
 import zipfile
 
@@ -16,6 +20,7 @@ from mri_zoo.data.sampling import sampling_from_config
 from mri_zoo.presets import download, download_preset, published
 from mri_zoo.presets.importers import import_preset
 from mri_zoo.presets.importers.checkpoint import Checkpoint
+from mri_zoo.presets.scratch import scratch_folder
 
 # Recordings in the layout of what is published.
 RECORDED = {
@@ -223,6 +228,71 @@ def test_damaged_files_are_refused(site, reference, tmp_path):
         with pytest.raises(DataError, match=r"^http://.*/file.zip: is a truncated or damaged zip file"):
             download_preset(PDNET)
         assert not leftovers(tmp_path)
+
+
+def damaged_archives():
+    """Kind of damage: the content of a zip."""
+    found = {}
+    for kind, method in {"deflate": zipfile.ZIP_DEFLATED, "lzma": zipfile.ZIP_LZMA, "bz2": zipfile.ZIP_BZIP2}.items():
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w", method) as archive:
+            archive.writestr("model_7.h5", np.random.default_rng(0).bytes(5000))
+        content = bytearray(packed.getvalue())
+        content[60:90] = bytes(30)
+        found[kind] = bytes(content)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("model_7.h5", b"weights")
+    stored = packed.getvalue()
+    found["checksum"] = stored.replace(b"weights", b"wEights", 1)
+    header = stored.index(b"PK\x01\x02")
+    for kind, offset, value in (("encrypted", 8, 1), ("unknown method", 10, 77), ("place", 42, 99)):
+        content = bytearray(stored)
+        content[header + offset] = value
+        if kind == "encrypted":
+            content[6] = value
+        found[kind] = bytes(content)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("model_7.h5", bytes(10**7))
+    found["bomb"] = packed.getvalue()
+    return found | {"page": b"<html>", "nothing": b""}
+
+
+@pytest.mark.parametrize("kind", damaged_archives())
+def test_a_damaged_archive_is_one_line(site, imported, tmp_path, kind):
+    change(PDNET, url="hf://somebody/zipped/file.zip", member="model_7.h5")
+    place(site, PDNET).write_bytes(damaged_archives()[kind])
+    with pytest.raises(DataError, match=r"^http://[^\n]*/file.zip: [^\n]*$") as caught:
+        download_preset(PDNET)
+    assert ("unpacks to 10,000,000 bytes" if kind == "bomb" else "truncated or damaged") in str(caught.value)
+    assert not leftovers(tmp_path) and not imported
+
+
+def test_a_full_disk_is_one_line(site, imported, tmp_path):
+    place(site, PDNET).write_bytes(bytes(3 * 10**6))
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, limits[1]))
+    try:
+        with pytest.raises(OSError, match="cannot be kept there") as caught:
+            download_preset(PDNET)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert caught.value.errno == errno.EFBIG and caught.value.filename == str(tmp_path / "cache")
+    assert not leftovers(tmp_path) and not imported
+
+
+def test_what_a_killed_download_left_goes_with_the_next_one_and_what_another_makes_stays(site, imported, tmp_path):
+    place(site, PDNET).write_bytes(b"weights")
+    killed = tmp_path / "cache" / "downloading-killed"
+    killed.mkdir(parents=True)
+    (killed / ".lock").touch()  # which nobody holds
+    (killed / "model_weights.h5").write_bytes(bytes(1000))
+    with scratch_folder(tmp_path / "cache", "downloading-") as others:
+        download_preset(PDNET)
+        assert sorted(leftovers(tmp_path)) == sorted([PDNET, others.name])
+    assert leftovers(tmp_path) == [PDNET]
 
 
 @pytest.mark.parametrize("member", ["../../model_7.h5", "/model_7.h5", "a/../../model_7.h5"])
