@@ -45,7 +45,8 @@ def judged(reference, image):
         image: reconstruction of the same shape.
 
     Raises:
-        DataError: if the image is black where the reference is not, or a metric is no finite number.
+        DataError: if the image is black where the reference is not, or a metric is no finite number; the PSNR of a
+            perfect image is infinite.
         ValueError: if a metric does not exist, as of an image that is not finite.
     """
     black = np.array([np.any(r) and not np.any(i) for r, i in zip(reference, image, strict=True)])
@@ -55,9 +56,9 @@ def judged(reference, image):
         raise DataError(f"the image is black in {_slices(black)}, where the reference is not.")
     found = {"NMSE": nmse(reference, image), "PSNR": psnr(reference, image), "SSIM": ssim(reference, image)}
     for metric, value in found.items():
-        if not np.isfinite(value):
-            why = "the image equals the reference exactly, so that there is nothing to judge"
-            raise DataError(f"the {metric} is {value}: {why if value > 0 else 'numbers are too large or too small'}.")
+        perfect = metric == "PSNR" and value == np.inf and found["NMSE"] == 0
+        if not np.isfinite(value) and not perfect:
+            raise DataError(f"the {metric} is {value}: numbers are too large or too small.")
     return tuple(found.values())
 
 

@@ -419,7 +419,6 @@ def test_slices_that_are_empty_everywhere_belong_to_a_volume(tmp_path):
     "image, found",
     [
         (np.zeros((2, 9, 8)), "the image is black"),
-        (np.ones((2, 9, 8)), "the PSNR is inf: the image equals the reference exactly"),
         (np.ones((2, 9, 8)) * [[[0]], [[2]]], "the image is black in slice 0, where the reference is not"),
         (np.full((2, 9, 8), np.nan), "not finite"),
     ],
@@ -427,6 +426,10 @@ def test_slices_that_are_empty_everywhere_belong_to_a_volume(tmp_path):
 def test_images_that_no_metric_can_judge_are_refused(image, found):
     with pytest.raises(ValueError, match=found):
         judged(np.ones((2, 9, 8)), image)
+
+
+def test_a_perfect_image_is_judged():
+    assert judged(np.ones((2, 9, 8)), np.ones((2, 9, 8))) == (0, np.inf, 1)
 
 
 def test_a_broken_file_is_one_failure_where_coils_are_simulated(tmp_path):
