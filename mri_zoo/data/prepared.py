@@ -1,9 +1,12 @@
 """Pipeline output stored as plain arrays, so that machines without TensorFlow can train on it."""
 
+import contextlib
 import hashlib
+import io
 import json
 import os
 import shutil
+import zipfile
 from pathlib import Path
 
 import keras
@@ -11,6 +14,7 @@ import numpy as np
 
 from mri_zoo.data.noncartesian import SHARED
 from mri_zoo.data.volume import DataError
+from mri_zoo.storage import append_bytes, errors_name, write_text
 
 
 def write_batches(dataset, folder, description=None):
@@ -29,6 +33,7 @@ def write_batches(dataset, folder, description=None):
 
     Raises:
         FileExistsError: if the folder exists.
+        OSError: if a file cannot be written.
     """
     folder = Path(folder)
     if folder.exists():
@@ -44,15 +49,41 @@ def write_batches(dataset, folder, description=None):
                 digest = hashlib.sha256(np.ascontiguousarray(arrays[key])).digest(), arrays[key].shape
                 if digest not in shared:
                     shared[digest] = f"shared-{len(shared):05d}.npy"
-                    np.save(writing / shared[digest], arrays[key])
+                    _save(folder, writing, shared[digest], np.save, arrays[key])
                 arrays[key] = np.asarray(shared[digest])
-            np.savez(writing / _name(count), target=np.asarray(target), **arrays)
+            _save(folder, writing, _name(count), np.savez, target=np.asarray(target), **arrays)
             count += 1
-        (writing / "batches.json").write_text(json.dumps({"batches": count, "description": description}, indent=1))
+        with errors_name(folder / "batches.json", writing / "batches.json"):
+            write_text(writing / "batches.json", json.dumps({"batches": count, "description": description}, indent=1))
         os.replace(writing, folder)
     finally:
         shutil.rmtree(writing, ignore_errors=True)
     return count
+
+
+def _save(folder, writing, name, save, *arrays, **named):
+    """Write a file of NumPy's to a folder that will have the place of `folder`.
+
+    It is made in memory, as NumPy says little of a disk that is full, and its zip files complain of it later.
+    """
+    file = io.BytesIO()
+    save(file, *arrays, **named)
+    with errors_name(folder / name, writing / name):
+        append_bytes(writing / name, file.getbuffer())
+
+
+@contextlib.contextmanager
+def _readable(path):
+    """A block in which whatever is wrong with a file becomes a `DataError` that names it."""
+    try:
+        yield
+    except DataError:
+        raise
+    except (OSError, ValueError, LookupError, EOFError, TypeError, RecursionError, zipfile.BadZipFile) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(
+            f"{path} is damaged ({type(error).__name__}: {reason}): remove the folder and prepare the batches again."
+        ) from error
 
 
 class PreparedBatches(keras.utils.PyDataset):
@@ -65,7 +96,7 @@ class PreparedBatches(keras.utils.PyDataset):
         **kwargs: of `keras.utils.PyDataset` (`workers`, ...).
 
     Raises:
-        DataError: if the folder holds no finished set of batches, or a batch is missing.
+        DataError: if the folder holds no finished set of batches, or a file is missing or damaged.
     """
 
     def __init__(self, folder, shuffle_seed=None, epoch=0, **kwargs):
@@ -74,8 +105,11 @@ class PreparedBatches(keras.utils.PyDataset):
         index = self.folder / "batches.json"
         if not index.is_file():
             raise DataError(f"{self.folder} has no batches.json: expected the output of `mri-zoo prepare`.")
-        self.description = json.loads(index.read_text())["description"]
-        self._count = json.loads(index.read_text())["batches"]
+        with _readable(index):
+            told = json.loads(index.read_text(encoding="utf-8"))
+            self.description, self._count = told["description"], told["batches"]
+            if isinstance(self._count, bool) or not isinstance(self._count, int) or self._count < 0:
+                raise ValueError(f"`batches` is {self._count!r}")
         for i in range(self._count):
             if not (self.folder / _name(i)).is_file():
                 raise DataError(f"{self.folder / _name(i)} is missing: {index} promises {self._count} batches.")
@@ -87,9 +121,11 @@ class PreparedBatches(keras.utils.PyDataset):
 
     def __getitem__(self, index):
         """(dict of arrays, target) of one batch."""
-        with np.load(self.folder / _name(self._order[index]), allow_pickle=False) as arrays:
+        path = self.folder / _name(self._order[index])
+        with _readable(path), np.load(path, allow_pickle=False) as arrays:
             batch = {key: self._shared(array) for key, array in arrays.items()}
-        return batch, batch.pop("target")
+            target = batch.pop("target")
+        return batch, target
 
     def on_epoch_end(self):
         """Shuffle anew."""
@@ -103,7 +139,8 @@ class PreparedBatches(keras.utils.PyDataset):
         path = self.folder / Path(array.item()).name
         if not path.is_file():
             raise DataError(f"{path} is missing: batches of {self.folder} need it.")
-        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+        with _readable(path):
+            return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
 
     def _shuffled(self):
         if self.shuffle_seed is None:

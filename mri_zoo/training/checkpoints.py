@@ -107,7 +107,7 @@ class Checkpoints:
                 found[path] = read_checkpoint(path)
         others = sorted(found.values(), key=lambda checkpoint: -checkpoint.epoch)
         ways = "choose another folder" + "".join(
-            f", or remove it to go on after epoch {other.epoch} with {other.path.name}" for other in others[:1]
+            f", or remove the file to go on after epoch {other.epoch} with {other.path.name}" for other in others[:1]
         )
         if not others or isinstance(wrong, AlteredError):
             raise DataError(f"{wrong}: {ways}.") from wrong
@@ -135,9 +135,8 @@ class Checkpoints:
             found = read_checkpoint(self.best).epoch if self.best.exists() else None
         except DataError as error:
             if epoch != checkpoint.epoch:
-                raise DataError(
-                    f"{error}: choose another folder, or remove it to seek the best epoch from {checkpoint.epoch} on."
-                ) from error
+                ways = f"choose another folder, or remove the file to seek the best epoch from {checkpoint.epoch} on"
+                raise DataError(f"{error}: {ways}.") from error
             report(f"{error}: it is written anew")
             found = None
         if epoch == checkpoint.epoch and found != epoch:

@@ -14,6 +14,10 @@ from mri_zoo.data.volume import DataError
 from mri_zoo.storage import write_text
 
 FILE = "settings.json"
+OF_BATCHES = (
+    *("sampling", "scaling", "train_options", "validation_options", "datasets"),
+    *("steps_per_epoch", "mixed_batches", "batch_size"),
+)
 LABELS = ("name", "card")  # of a preset, whatever its weights
 FREE = (*LABELS, "patience", "root", "devices")  # a training may change them; `data` tells what is below `root`
 _SHOWN = 300  # characters of two values
@@ -41,18 +45,20 @@ def write_settings(folder, settings):
     write_text(Path(folder) / FILE, json.dumps(settings, indent=1))
 
 
-def check_settings(folder, wanted):
+def check_settings(folder, wanted, found=None, what="a training"):
     """Refuse other settings than those that a folder keeps; one that keeps none, or not all, is taken as it is.
 
     Args:
         folder: of a training.
         wanted: of `settings_of`.
+        found: the settings that it keeps, by default those of `write_settings`.
+        what: it holds, for the message.
 
     Raises:
         ValueError: if one differs; the message tells which.
     """
-    found = read_settings(folder)
-    _refuse(folder, found, wanted, _differing(found, wanted))
+    found = read_settings(folder) if found is None else found
+    _refuse(folder, found, wanted, _differing(found, wanted), what)
 
 
 def check_resumable(folder, recipe, wanted, done, report):
@@ -105,14 +111,12 @@ def _differing(found, wanted):
     return [key for key in wanted if found.get(key, wanted[key]) != wanted[key]]
 
 
-def _refuse(folder, found, wanted, differing):
+def _refuse(folder, found, wanted, differing, what="a training"):
     if not differing:
         return
     values = {key: f" {found[key]} instead of {wanted[key]}" for key in differing}
     named = ", ".join(f"`{key}`{text if len(text) < _SHOWN else ''}" for key, text in values.items())
-    raise ValueError(
-        f"{folder} holds a training with another {named}: choose another output folder, or remove this one."
-    )
+    raise ValueError(f"{folder} holds {what} with another {named}: choose another output folder, or remove this one.")
 
 
 def _infos(sources):

@@ -9,14 +9,24 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from mri_zoo.data.preparation import scaling_to_config
 from mri_zoo.data.prepared import PreparedBatches, write_batches
+from mri_zoo.data.sampling import sampling_to_config
 from mri_zoo.data.volume import DataError
 from mri_zoo.presets.config import preset_config
 from mri_zoo.presets.registry import check_preset, load_preset, save_preset
 from mri_zoo.storage import exclusive, write_text
 from mri_zoo.training.checkpoints import Checkpoints, Events, log_text, read_checkpoint, room_told
 from mri_zoo.training.recipes import make_optimizer
-from mri_zoo.training.settings import check_resumable, describe_sources, read_settings, settings_of, write_settings
+from mri_zoo.training.settings import (
+    OF_BATCHES,
+    check_resumable,
+    check_settings,
+    describe_sources,
+    read_settings,
+    settings_of,
+    write_settings,
+)
 
 
 def train(recipe, output, resume=False, prepared=None, report=print, verbose=0, wrap=None):
@@ -290,8 +300,15 @@ class _Prepared:
 
     def __init__(self, recipe, folder):
         self.folder, self.seed, self.errors = Path(folder), recipe["seed"], contextlib.nullcontext
+        if keras.backend.backend() == "tensorflow":  # its `fit` reads them through `tf.data`
+            from mri_zoo.data.pipeline import data_errors
+
+            self.errors = data_errors
         if not self.steps():
             raise DataError(f"{folder} holds no training batch.")
+        description = self.train(0).description
+        found = description.get("settings", {}) if isinstance(description, dict) else {}
+        check_settings(folder, _settings_of_batches(recipe), found, "batches")
 
     def train(self, epoch):
         return PreparedBatches(self.folder / "train", shuffle_seed=self.seed, epoch=epoch)
@@ -309,6 +326,10 @@ class _Prepared:
         return PreparedBatches(self.folder / "validation")
 
 
+def _settings_of_batches(recipe):
+    return settings_of({key: recipe[key] for key in OF_BATCHES})
+
+
 def prepare(recipe, output, epochs=1, progress=None):
     """Store the batches of a recipe as plain arrays, for `train(..., prepared=output)` without TensorFlow.
 
@@ -320,9 +341,20 @@ def prepare(recipe, output, epochs=1, progress=None):
 
     Returns:
         Number of training and of validation batches.
+
+    Raises:
+        BlockingIOError: if another process prepares `output`.
+        DataError: if a source cannot be read.
+        FileExistsError: if `output` holds batches.
+        OSError: if something cannot be written.
+        ValueError: if no preset could hold scaling or sampling, so that a training on the batches would be refused.
     """
+    scaling_to_config(recipe["scaling"]), sampling_to_config(recipe["sampling"])
     data, output = _Pipeline(recipe), Path(output)
-    description = {"recipe": recipe["name"], "epochs": epochs, "seed": recipe["seed"]}
+    description = {
+        **{"recipe": recipe["name"], "epochs": epochs, "seed": recipe["seed"]},
+        **{"settings": _settings_of_batches(recipe), "data": data.description()},
+    }
     splits = {
         "train": (batch for epoch in range(epochs) for batch in data.train(epoch).as_numpy_iterator()),
         "validation": data.validation().as_numpy_iterator(),
@@ -334,7 +366,7 @@ def prepare(recipe, output, epochs=1, progress=None):
                 progress(done, None, f"{split} batches")
             yield batch
 
-    with data.errors():
+    with exclusive(output, "`mri-zoo prepare`"), data.errors():
         return tuple(write_batches(counted(*item), output / item[0], description) for item in splits.items())
 
 
