@@ -56,7 +56,8 @@ def _fit(recipe, output, resume, prepared, report):
     config, _ = check_preset(preset, model, recipe["scaling"], recipe["sampling"], card)  # now, not after the fit
     settings = settings_of(recipe, data=data.description(), network=config["arguments"])
     if preset.exists():
-        check_settings(output, {key: text for key, text in settings.items() if key not in (*FREE, "epochs")})
+        wanted = {key: text for key, text in settings.items() if key not in (*FREE, "epochs")}
+        check_settings(output, wanted, what="a fit")
         return load_preset(preset).model
     write_settings(output, settings)
     model.compile(make_optimizer(recipe, model.num_steps))

@@ -46,6 +46,8 @@ def test_a_finished_fit_is_kept(finished):
     for ours, theirs in zip(model.get_weights(), expected.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert model.warm
+    with pytest.raises(ValueError, match="holds a fit with another `seed` 0 instead of 4"):
+        train(load_recipe(RECIPE, ["seed=4"]), folder, resume=True, report=print)
 
 
 def test_prepared_batches_serve_as_well(tmp_path):
