@@ -21,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.text import Text
 
 from mri_zoo.data.volume import printable
+from mri_zoo.interruption import one_line_for_signals, to_go_on
 
 app = typer.Typer(
     help="The model zoo of learned MRI reconstruction.",
@@ -98,6 +99,7 @@ def models():
 @app.command()
 def demo(output: Output = Path("mri-zoo-demo")):
     """Reconstruct the embedded real brain with every demo model; print the table, write the report."""
+    to_go_on("run it again: it keeps the volumes that are judged")
     _start()
     from mri_zoo.evaluation.demo import evaluate_demo
 
@@ -119,6 +121,7 @@ def evaluate(
     output: Output = Path("results"),
 ):
     """Judge models on a dataset: volumes.csv, table.md, figures and report.html."""
+    to_go_on("run it again: it keeps the volumes that are judged")
     _start()
     from mri_zoo.evaluation.datasets import sources_of
     from mri_zoo.evaluation.harness import evaluate
@@ -192,6 +195,7 @@ def train(
     prepared: Annotated[Path | None, typer.Option(help="Batches of `mri-zoo prepare` instead of the data.")] = None,
 ):
     """Train a model by a recipe: checkpoints, log.csv, TensorBoard, and the preset of the best epoch."""
+    to_go_on("run it again with --resume: it keeps the epochs that are finished")
     _start()
     from mri_zoo.training.recipes import load_recipe
     from mri_zoo.training.supervised import train
@@ -447,7 +451,16 @@ def main():
 
 @contextlib.contextmanager
 def errors_in_one_line(program):
-    """A block in which errors of use and of input become one line, which names the program, and exit code 2."""
+    """A block in which errors of use and of input become one line, which names the program, and exit code 2.
+
+    Signals become one line, too, see `one_line_for_signals`.
+    """
+    with one_line_for_signals(program), _one_line(program):
+        yield
+
+
+@contextlib.contextmanager
+def _one_line(program):
     try:
         yield
     except (ValueError, OSError, ImportError) as error:

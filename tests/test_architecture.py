@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "mri_zoo"
 
 # A module may import its own layer and those to its left.
 LAYERS = [
-    {"arguments", "storage", "physics", "data"},
+    {"arguments", "interruption", "storage", "physics", "data"},
     {"layers"},
     {"models"},
     {"losses", "metrics", "optimizers", "training", "evaluation", "presets"},
