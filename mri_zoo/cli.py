@@ -193,16 +193,22 @@ def train(
     settings: Settings = None,
     resume: Annotated[bool, typer.Option(help="Go on after the last finished epoch of the output folder.")] = False,
     prepared: Annotated[Path | None, typer.Option(help="Batches of `mri-zoo prepare` instead of the data.")] = None,
+    devices: Annotated[
+        str | None,
+        typer.Option(help="Share each batch: all, a number of GPUs, or cpu:2 for two devices made of the processor."),
+    ] = None,
 ):
     """Train a model by a recipe: checkpoints, log.csv, TensorBoard, and the preset of the best epoch."""
     to_go_on("run it again with --resume: it keeps the epochs that are finished")
     _start()
+    from mri_zoo.training.devices import devices_scope
     from mri_zoo.training.recipes import load_recipe
     from mri_zoo.training.supervised import train
 
-    loaded = load_recipe(recipe, settings or ())
-    verbose = int(console.is_terminal)
-    train(loaded, output, resume, prepared, _say, verbose)
+    with devices_scope(devices):  # a recipe may hold metrics or networks, which are for these devices then
+        loaded = load_recipe(recipe, settings or ())
+        verbose = int(console.is_terminal)
+        train(loaded, output, resume, prepared, _say, verbose)
     _say(f"preset: {output / 'preset' / loaded['name']}")
 
 

@@ -15,10 +15,11 @@ if __name__ == "__main__":
     parser.add_argument("recipes", nargs="+", help="recipe files, whose `sources` know a split test")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override an entry of them all")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each recipe (default: %(default)s)")
+    parser.add_argument("--devices", help="share each batch of a training: all, a number of GPUs, or cpu:2")
     parser.add_argument("-o", "--output", required=True, help="folder of the trainings and of the results")
     options = parser.parse_args()
     with errors_in_one_line(parser.prog):
         recipes = [load_recipe(path, options.set) for path in options.recipes]
-        results = train_with_seeds(recipes, options.output, range(options.seeds))
+        results = train_with_seeds(recipes, options.output, range(options.seeds), devices=options.devices)
     for cells in [HEADINGS, ["---"] * len(HEADINGS), *seeds_table(results)]:
         print(f"| {' | '.join(cells)} |")

@@ -8,6 +8,7 @@ from keras import ops
 from mri_zoo.data.volume import DataError
 from mri_zoo.layers.nested import deserialized, serialized
 from mri_zoo.models.preset import preset_from_config, preset_to_config
+from mri_zoo.models.replicas import added_losses, is_shared, number_of_replicas, summed_once, synchronized, whole_batch
 from mri_zoo.physics.acquisition import Acquisition
 from mri_zoo.physics.cartesian import Cartesian
 
@@ -69,13 +70,17 @@ class ReconstructionModel(keras.Model):
     def fit(self, x=None, *args, **kwargs):
         """Keras's `fit`; arrays are checked first, as a graph does not know their values.
 
-        What all slices share, with a leading extent of 1, is repeated, as Keras takes as many of each key.
+        What all slices share, with a leading extent of 1, is repeated, as Keras takes as many of each key. On several
+        devices each gets a share of every batch, and the loss, the metrics and batch normalisation are of the whole.
         """
-        return super().fit(self._repeated(x), *args, **kwargs)
+        if kwargs.get("validation_data") is not None:
+            kwargs["validation_data"] = self._shared_out(kwargs["validation_data"])
+        with synchronized(self):
+            return super().fit(self._shared_out(self._repeated(x)), *args, **kwargs)
 
     def evaluate(self, x=None, *args, **kwargs):
         """Keras's `evaluate`, see `fit`."""
-        return super().evaluate(self._repeated(x), *args, **kwargs)
+        return super().evaluate(self._shared_out(self._repeated(x)), *args, **kwargs)
 
     def predict(self, x, *args, **kwargs):
         """Keras's `predict`, see `fit`."""
@@ -94,6 +99,8 @@ class ReconstructionModel(keras.Model):
     def predict_on_batch(self, x):
         """Keras's `predict_on_batch`; arrays are checked first."""
         self._check(x)
+        if is_shared(self):  # Keras would have every device reconstruct them all, and return them all
+            return ops.convert_to_numpy(self(x))
         return super().predict_on_batch(x)
 
     def __call__(self, batch, *args, **kwargs):
@@ -120,6 +127,26 @@ class ReconstructionModel(keras.Model):
                     raise ValueError(f"`{key}` must be complex64, got {x[key].dtype}.")
             self.physics.check(x)
 
+    def _shared_out(self, data):
+        if not is_shared(self):
+            return data
+        from mri_zoo.data.shares import distributed  # which is of TensorFlow
+
+        return distributed(data, self.distribute_strategy)
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Keras's, which would take the mean of all devices' shares of a batch to see what it is like."""
+        if not is_shared(self) or iterator is None:
+            super()._maybe_symbolic_build(iterator, data_batch)
+            return
+        parts = (self, self.optimizer, self._compile_loss, self._compile_metrics)
+        if all(part is None or part.built for part in parts):
+            return  # without a look at the data, which costs time
+        _, _, (batch, *_) = next(iter(iterator))  # a list of batches, as this is Keras's iterator over its own
+        local = self.distribute_strategy.experimental_local_results
+        data_batch = keras.tree.map_structure(lambda value: local(value)[0], batch)
+        super()._maybe_symbolic_build(data_batch=data_batch)
+
     def _repeated(self, x):
         self._check(x)
         if not isinstance(x, dict) or not all(isinstance(value, np.ndarray) for value in x.values()):
@@ -145,11 +172,21 @@ class ReconstructionModel(keras.Model):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Keras's loss of the cropped magnitude."""
-        return super().compute_loss(x, y, magnitude_like(y, y_pred), sample_weight, training)
+        image = magnitude_like(y, y_pred)
+        if number_of_replicas() == 1:
+            return super().compute_loss(x, y, image, sample_weight, training)
+        added = added_losses(self, y)
+        y, image, sample_weight = whole_batch(x, y, image, sample_weight)
+        sample_weight = summed_once(self.loss, y, sample_weight)
+        self._losses_override = added  # what Keras adds; replicas share the attribute, but not while one is here
+        try:
+            return super().compute_loss(x, y, image, sample_weight, training)
+        finally:
+            self._losses_override = []
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         """Keras's metrics of the cropped magnitude."""
-        return super().compute_metrics(x, y, magnitude_like(y, y_pred), sample_weight)
+        return super().compute_metrics(x, *whole_batch(x, y, magnitude_like(y, y_pred), sample_weight))
 
     def load_weights(self, filepath, **kwargs):
         """Keras's `load_weights`, but a file with other weights than the model's is an error.

@@ -15,11 +15,14 @@ from keras import ops
 
 from mri_zoo.layers.nested import serialized
 from mri_zoo.models.base import ReconstructionModel
+from mri_zoo.models.replicas import whole_batch
 from mri_zoo.storage import exclusive
+from mri_zoo.training.devices import on_devices
 from mri_zoo.training.settings import FREE, check_settings, settings_of
 from mri_zoo.training.supervised import train_here
 
 
+@on_devices
 def train_layerwise(recipe, output, resume=False, prepared=None, report=print, verbose=0):
     """Train the stages of a recipe's network in turn, each for the recipe's `epochs`.
 
@@ -34,6 +37,7 @@ def train_layerwise(recipe, output, resume=False, prepared=None, report=print, v
         prepared: see `mri_zoo.training.supervised.train`, also for what is written and for the errors.
         report: see there.
         verbose: see there.
+        devices: see there.
 
     Returns:
         The trained network.
@@ -107,7 +111,7 @@ class Stage(ReconstructionModel):
                 f"`validation_options`. The batch has {', '.join(x)}."
             )
         expected = x["full_kspace"] if _is_kspace(y_pred, x) else self._image(x["full_kspace"], x)
-        error = ops.abs(y_pred - expected)
+        error, sample_weight = whole_batch(x, ops.abs(y_pred - expected), sample_weight)
         return self.error(ops.zeros_like(error), error, sample_weight)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):

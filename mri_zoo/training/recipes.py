@@ -53,6 +53,7 @@ from mri_zoo.data.splits import FullTarget, HalfSplit, Split
 from mri_zoo.data.trajectories import SamplingTrajectory
 from mri_zoo.data.volume import DataError
 from mri_zoo.metrics import SlicePSNR, SliceSSIM
+from mri_zoo.training.devices import metrics_of_scope
 
 REQUIRED = ("name", "model", "sources", "sampling", "epochs")
 DEFAULTS = {
@@ -135,7 +136,6 @@ def load_recipe(path, overrides=()):
         raise ValueError(f"The recipe's `card` must be a dict of texts, got {recipe['card']!r}.")
     _check_sampling("sampling", recipe["sampling"])
     _check_datasets(recipe)
-    recipe["metrics"] = recipe["metrics"] or [SlicePSNR(), SliceSSIM()]
     return recipe
 
 
@@ -168,6 +168,11 @@ def _check_datasets(recipe):
         raise ValueError(f"`mixed_batches` must be a bool, and needs `datasets`; got {recipe['mixed_batches']!r}.")
     if steps is not None and (datasets is None or not isinstance(steps, int) or steps < 1):
         raise ValueError(f"`steps_per_epoch` must be a whole number >= 1, and needs `datasets`; got {steps!r}.")
+
+
+def make_metrics(recipe):
+    """The recipe's metrics, or slice-wise PSNR and SSIM, which have counted nothing yet."""
+    return metrics_of_scope(recipe["metrics"] or [SlicePSNR(), SliceSSIM()])
 
 
 def make_optimizer(recipe, num_steps):

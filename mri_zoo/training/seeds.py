@@ -8,13 +8,14 @@ import numpy as np
 from mri_zoo.data.volume import DataError
 from mri_zoo.evaluation.harness import evaluate
 from mri_zoo.presets.registry import BASELINE, load_preset
+from mri_zoo.training.devices import device_names
 from mri_zoo.training.settings import LABELS, check_settings, read_settings, settings_of, write_settings
 from mri_zoo.training.supervised import train
 
 HEADINGS = ["Training", "Seeds", "PSNR (dB)", "SSIM", "NMSE"]
 
 
-def train_with_seeds(recipes, output, seeds, report=print):
+def train_with_seeds(recipes, output, seeds, report=print, devices=None):
     """Train recipes with several seeds each, and judge all on the volumes of the first one's split "test".
 
     Each training lies in ``output/NAME/seed-K`` and goes on where it was interrupted; a finished one is not repeated.
@@ -26,6 +27,7 @@ def train_with_seeds(recipes, output, seeds, report=print):
         output: folder; gets the harness' ``volumes.csv`` and ``table.md`` too.
         seeds: whole numbers.
         report: called with one line per epoch.
+        devices: of each training, see `mri_zoo.training.supervised.train`.
 
     Returns:
         A list of (name of the recipe, seed or None for the baseline, list of the rows of the test volumes).
@@ -35,6 +37,7 @@ def train_with_seeds(recipes, output, seeds, report=print):
             settings.
         DataError: if no test volume can be judged; a part of them is reported and left out.
     """
+    device_names(devices)  # now, as what comes below starts TensorFlow
     names = [recipe["name"] for recipe in recipes]
     if not recipes or not seeds or len(set(names)) < len(names):
         raise ValueError(f"Expected recipes with different names and seeds, got {', '.join(names)} and {list(seeds)}.")
@@ -49,7 +52,7 @@ def train_with_seeds(recipes, output, seeds, report=print):
                 report(f"{recipe['name']}, seed {seed}")
                 if not read_settings(folder):
                     write_settings(folder, wanted)  # before, for a training that is interrupted
-                train({**recipe, "seed": seed}, folder, resume=True, report=report)
+                train({**recipe, "seed": seed}, folder, resume=True, report=report, devices=devices)
             name = f"{recipe['name']}, seed {seed}"
             presets[name], keys[name] = dataclasses.replace(load_preset(preset), name=name), (recipe["name"], seed)
     first = recipes[0]

@@ -15,11 +15,14 @@ from mri_zoo.layers.nested import serialized
 from mri_zoo.losses import DualDomainLoss
 from mri_zoo.models.base import ReconstructionModel, magnitude_like, require_model
 from mri_zoo.models.data_consistent import DataConsistent, complete_with, reconstruction_of
+from mri_zoo.models.replicas import added_losses, whole_batch
 from mri_zoo.physics.complex import scale
 from mri_zoo.physics.noncartesian import NonCartesian
+from mri_zoo.training.devices import on_devices
 from mri_zoo.training.supervised import train
 
 
+@on_devices
 def train_jointly(recipe, output, resume=False, prepared=None, report=print, verbose=0):
     """Train a recipe's network on target and proxy data, whose `datasets` say which is which.
 
@@ -33,6 +36,7 @@ def train_jointly(recipe, output, resume=False, prepared=None, report=print, ver
         prepared: see `mri_zoo.training.supervised.train`, also for what is written and for the errors.
         report: see there.
         verbose: see there.
+        devices: see there.
 
     Returns:
         The trained network.
@@ -139,14 +143,21 @@ class JointTraining(ReconstructionModel):
             raise ValueError("Joint training takes no `sample_weight`: the loss of k-space is that of a whole batch.")
         if not isinstance(self.loss, DualDomainLoss):
             raise ValueError(f"Joint training needs a `DualDomainLoss`, got the loss {self.loss!r}.")
-        total, weights = 0.0, step_weights(len(y_pred["images"]))
-        for i, weight in enumerate(weights):
-            kspace, image = self._predicted(x, y_pred, i)
-            total += weight * ops.mean(self.loss.call(y, magnitude_like(y, image)))
-            if self.loss.every_step or i == len(weights) - 1:
-                total += weight * self.loss.of_kspace(x["target_kspace"], kspace)
+        added, total, weights = added_losses(self, y), 0.0, step_weights(len(y_pred["images"]))
+        predicted = [self._predicted(x, y_pred, i) for i in range(len(weights))]
+        images = [magnitude_like(y, image) for _, image in predicted]
+        judged = [
+            i for i in range(len(weights)) if self.loss.kspace and (self.loss.every_step or i == len(weights) - 1)
+        ]
+        known = [y, x["target_kspace"]] if judged else [y]
+        whole = whole_batch(x, *known, *images, *(predicted[i][0] for i in judged))
+        y, images, kspaces = whole[0], whole[len(known) :][: len(images)], whole[len(known) + len(images) :]
+        for weight, image in zip(weights, images, strict=True):
+            total += weight * ops.mean(self.loss.call(y, image))
+        for i, kspace in zip(judged, kspaces, strict=True):
+            total += weights[i] * self.loss.of_kspace(whole[1], kspace)
         # Before `_Value`, so that several devices add it once together.
-        total += sum(ops.sum(ops.cast(loss, total.dtype)) for loss in self.losses)
+        total += sum(ops.sum(ops.cast(loss, total.dtype)) for loss in added)
         return _Value(name="joint")(ops.zeros((1,)), ops.reshape(total, (1,)))
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):

@@ -17,7 +17,8 @@ from mri_zoo.presets.config import preset_config
 from mri_zoo.presets.registry import check_preset, load_preset, save_preset
 from mri_zoo.storage import exclusive, write_text
 from mri_zoo.training.checkpoints import Checkpoints, Events, log_text, read_checkpoint, room_told
-from mri_zoo.training.recipes import make_optimizer
+from mri_zoo.training.devices import number_of_devices, on_devices, require_own_weights
+from mri_zoo.training.recipes import make_metrics, make_optimizer
 from mri_zoo.training.settings import (
     OF_BATCHES,
     check_resumable,
@@ -29,6 +30,7 @@ from mri_zoo.training.settings import (
 )
 
 
+@on_devices
 def train(recipe, output, resume=False, prepared=None, report=print, verbose=0, wrap=None):
     """Train as a recipe says, by its `strategy` where it names one.
 
@@ -46,6 +48,7 @@ def train(recipe, output, resume=False, prepared=None, report=print, verbose=0, 
         report: called with one line per epoch.
         verbose: of Keras's `fit`: 1 shows a progress bar for each epoch.
         wrap: function (network) -> the `ReconstructionModel` that is fitted in its place; for strategies.
+        devices: "all", a number, or "cpu:2", see `mri_zoo.training.devices.devices_scope`; by default one device.
 
     Returns:
         The trained model, with the weights of its best epoch.
@@ -82,10 +85,8 @@ def train_here(recipe, output, resume=False, prepared=None, report=print, verbos
     check_preset(preset, network, recipe["scaling"], recipe["sampling"], card)  # now, not after the last epoch
     model = wrap(network) if wrap else network
     optimizer = make_optimizer(recipe, recipe["epochs"] * data.steps())
-    for metric in keras.tree.flatten(recipe["metrics"]):
-        if isinstance(metric, keras.metrics.Metric):  # one recipe may train twice, and `fit` resets no unbuilt metrics
-            metric.reset_state()
-    model.compile(optimizer, recipe["loss"], metrics=recipe["metrics"])
+    require_own_weights(model)
+    model.compile(optimizer, recipe["loss"], metrics=make_metrics(recipe))
     optimizer.build(model.trainable_variables)
     # `fit`, called once for each epoch, would put the averages of `use_ema` in place of the weights every time.
     model.optimizer.finalize_variable_values = lambda variables: None
@@ -97,6 +98,8 @@ def train_here(recipe, output, resume=False, prepared=None, report=print, verbos
         fitted=type(model),
         weights_before=before.get("sha256"),
     )
+    if number_of_devices() > 1:
+        report(f"{number_of_devices()} devices share each batch of {recipe['batch_size']} slice(s)")
     first, history, best = 0, [], 0
     if files.exist():
         checkpoint = files.newest(report)

@@ -7,6 +7,7 @@ from keras import ops
 
 from mri_zoo.presets.registry import check_preset, load_preset, save_preset
 from mri_zoo.storage import exclusive
+from mri_zoo.training.devices import on_devices, require_one_device
 from mri_zoo.training.recipes import make_optimizer
 from mri_zoo.training.settings import FREE, check_settings, settings_of, write_settings
 from mri_zoo.training.supervised import batches_of, initial_model
@@ -14,6 +15,7 @@ from mri_zoo.training.supervised import batches_of, initial_model
 _REPORTS = 10
 
 
+@on_devices
 def fit_one_slice(recipe, output, resume=False, prepared=None, report=print, verbose=0):
     """Fit a recipe's `DIP` to the first slice of an epoch and make a preset of it, whose next fits start from there.
 
@@ -26,6 +28,7 @@ def fit_one_slice(recipe, output, resume=False, prepared=None, report=print, ver
         prepared: see `mri_zoo.training.supervised.train`.
         report: called with a line ten times.
         verbose: not used.
+        devices: see there; one, as there is one slice.
 
     Returns:
         The fitted model.
@@ -34,10 +37,11 @@ def fit_one_slice(recipe, output, resume=False, prepared=None, report=print, ver
         BlockingIOError: if another fit uses `output`.
         FileExistsError: if `output` holds a fit and `resume` is False.
         ValueError: if the recipe leaves `root` open, the slice has another number of coils than the model, the fit that
-            `output` holds had other settings, or no preset can be made.
+            `output` holds had other settings, no preset can be made, or several devices are asked for.
 
     Reference: Darestani and Heckel, IEEE TCI 7:724, 2021; Ramzi, thesis, section 5.2.5.
     """
+    require_one_device("The fit of a network to one slice")
     with exclusive(output, "fit"):
         return _fit(recipe, Path(output), resume, prepared, report)
 
