@@ -6,8 +6,7 @@ a Keras metric only sees batches, and cannot know to which volume a slice belong
 - `SliceNMSE`, `SlicePSNR`, `SliceSSIM` treat every slice as a volume of its own (data range = the slice's maximum).
   They work on any batches, rank models well, and are not comparable with published numbers.
 - `VolumeNMSE`, `VolumePSNR`, `VolumeSSIM` take each batch for one whole volume and then equal the functions: give `fit`
-  validation data with one volume a batch. Under `tf.distribute` a batch is split over the devices, so there use the
-  slice-wise ones.
+  validation data with one volume a batch.
 
 Both leave out targets without signal, for which no metric is defined.
 

@@ -98,7 +98,7 @@ def test_what_was_made_before_the_scope_is_made_anew_or_refused():
         def __init__(self, threshold, name="lacking"):
             super().__init__(name=name)
 
-    before = [keras.metrics.MeanSquaredError(), "mae"]
+    before, lacking = [keras.metrics.MeanSquaredError(), "mae"], Lacking(1)
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     assert metrics_of_scope(before) == before
     with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
@@ -106,6 +106,6 @@ def test_what_was_made_before_the_scope_is_made_anew_or_refused():
         assert type(anew[0]) is type(before[0]) and anew[0] is not before[0] and anew[1] == "mae"
         assert metrics_of_scope(anew) == anew
         with pytest.raises(ValueError, match="`get_config` of Lacking lacks threshold"):
-            metrics_of_scope([Lacking(1)])
+            metrics_of_scope([lacking])
         with pytest.raises(ValueError, match="was made before the devices were chosen"):
             require_own_weights(model)
