@@ -1,8 +1,8 @@
 """Losses on magnitude images (batch, height, width), and error norms of k-space.
 
 Every loss gives one value per image, which Keras weights and averages. What is taken over the batch (the data range of
-the multi-scale SSIM, the L1 term beside it, the norm of the normalised HFEN) is taken over the whole one, also where the
-zoo's models share it on several devices. The mean absolute and squared errors are Keras's own `"mae"` and `"mse"`.
+the multi-scale SSIM, the L1 term beside it, the norm of the normalised HFEN) is taken over the whole one, also where
+models of the zoo share it on several devices. The mean absolute and squared errors are Keras's own `"mae"` and `"mse"`.
 
 GPUs round the factors of a product or convolution to 11 bits (TF32) unless told otherwise, and a variance is a small
 difference of large means. The uniform window is therefore pooled, and the Gaussian one summed in two parts.
