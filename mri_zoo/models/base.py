@@ -142,9 +142,9 @@ class ReconstructionModel(keras.Model):
         parts = (self, self.optimizer, self._compile_loss, self._compile_metrics)
         if all(part is None or part.built for part in parts):
             return  # without a look at the data, which costs time
-        _, _, (batch, *_) = next(iter(iterator))  # a list of batches, as this is Keras's iterator over its own
+        _, _, batches = next(iter(iterator))
         local = self.distribute_strategy.experimental_local_results
-        data_batch = keras.tree.map_structure(lambda value: local(value)[0], batch)
+        data_batch = keras.tree.map_structure(lambda value: local(value)[0], next(batches))
         super()._maybe_symbolic_build(data_batch=data_batch)
 
     def _repeated(self, x):
