@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.text import Text
 
 from mri_zoo.data.volume import printable
-from mri_zoo.interruption import one_line_for_signals, to_go_on
+from mri_zoo.interruption import one_line_for_signals, raise_if_interrupted, to_go_on
 
 app = typer.Typer(
     help="The model zoo of learned MRI reconstruction.",
@@ -84,6 +84,7 @@ def common(
         try:
             importlib.import_module(name)
         except Exception as error:  # whatever is wrong with somebody's module
+            raise_if_interrupted()
             raise ValueError(f"--import {name}: {type(error).__name__}: {error}.") from error
 
 
@@ -470,6 +471,7 @@ def _one_line(program):
     try:
         yield
     except (ValueError, OSError, ImportError) as error:
+        raise_if_interrupted()
         message = (
             str(error)
             if not isinstance(error, OSError) or error.filename is None

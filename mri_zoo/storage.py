@@ -7,12 +7,15 @@ import os
 import socket
 from pathlib import Path
 
+from mri_zoo.interruption import at_end
+
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None
 
 _UNSUPPORTED = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)
+_unfinished = set()  # files that are removed where the process ends before they are whole
 
 
 class InMemory(io.BytesIO):
@@ -47,6 +50,7 @@ def replacing(path, previous=None):
     """
     path = Path(path)
     part = path.with_name(f".{path.name}.{os.getpid()}")  # not another process's
+    _unfinished.add(part)
     try:
         with errors_name(path, part):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,6 +62,7 @@ def replacing(path, previous=None):
     finally:
         with contextlib.suppress(OSError):
             part.unlink()
+        _unfinished.discard(part)
 
 
 def write_bytes(path, content, previous=None):
@@ -168,3 +173,10 @@ def errors_name(path, part=None):
         if error.errno is None or error.filename not in (None, str(part), part):
             raise
         raise OSError(error.errno, error.strerror or os.strerror(error.errno), str(path)) from error
+
+
+@at_end
+def _remove_unfinished():
+    for part in list(_unfinished):
+        with contextlib.suppress(OSError):
+            part.unlink()

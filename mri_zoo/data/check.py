@@ -14,6 +14,7 @@ from mri_zoo.data.sampling import effective_acceleration
 from mri_zoo.data.search import search
 from mri_zoo.data.undersampling import find_mask
 from mri_zoo.data.volume import DataError, printable
+from mri_zoo.interruption import raise_if_interrupted
 
 _log = logging.getLogger(__name__)
 
@@ -65,8 +66,10 @@ def check_folder(folder, progress=None):
         try:
             line, problem = f"{path}: " + "; ".join(_describe(source) for source in _sources(path)), None
         except DataError as error:
+            raise_if_interrupted()
             line = problem = str(error)
         except Exception as error:  # whatever is in one file, the others are to be checked
+            raise_if_interrupted()
             line = problem = f"{path}: {type(error).__name__}: {error}"
         yield Finding(path, line, problem)
 

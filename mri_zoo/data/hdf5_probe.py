@@ -4,7 +4,6 @@ A few flipped bits can make HDF5 loop for ever or end the process, which no `try
 kept, opens each file first, with a time limit. It knows h5py alone, and looks at a file in about a millisecond.
 """
 
-import atexit
 import contextlib
 import json
 import os
@@ -15,6 +14,7 @@ import threading
 from pathlib import Path
 
 from mri_zoo.data.volume import DataError
+from mri_zoo.interruption import at_end, not_at_end
 
 SECONDS = 20  # for one file, besides `SECONDS_PER_GIGABYTE`; one on a slow network has a few hundred milliseconds
 SECONDS_PER_GIGABYTE = 30  # readouts of any length are read to find what hangs among them
@@ -88,7 +88,7 @@ class _Child:
             start_new_session=os.name == "posix",  # Ctrl+C is for the parent, which then ends it
         )
         threading.Thread(target=self._listen, daemon=True).start()
-        atexit.register(self.end)
+        at_end(self.end)
         if self._next(_SECONDS_TO_START) == "ready":
             self.started = True
         else:
@@ -115,7 +115,7 @@ class _Child:
                 self._process.kill()
             self._process.wait()
             self._process.stdin.close()
-            atexit.unregister(self.end)
+            not_at_end(self.end)
 
     def _next(self, seconds):
         try:

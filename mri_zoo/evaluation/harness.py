@@ -24,6 +24,7 @@ from mri_zoo.evaluation.reconstruction import reconstruct
 from mri_zoo.evaluation.results import COLUMNS, Evaluation, Example, Failure, Row, read_rows, reason_of, write_rows
 from mri_zoo.evaluation.tables import markdown_report
 from mri_zoo.evaluation.unfinished import UnfinishedRun, identity_of_content, identity_of_file, settings_of
+from mri_zoo.interruption import raise_if_interrupted
 from mri_zoo.storage import exclusive, replacing, write_text
 
 __all__ = ["COLUMNS", "Evaluation", "Example", "Failure", "Row", "evaluate", "read_rows"]
@@ -126,6 +127,7 @@ def _judge_all(judge, sources, result, run, num_figures, progress):
                     source, name, lambda i, text, done=done: progress(done + i, total, text)
                 )
         except Exception as error:  # whatever is wrong with one volume, the others are judged
+            raise_if_interrupted()
             _log.debug("%s is skipped", name, exc_info=True)
             reason = reason_of(error)
             result.failures.append(Failure(name, reason if name in reason else f"{name}: {reason}"))

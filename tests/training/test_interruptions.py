@@ -4,9 +4,11 @@ import contextlib
 import csv
 import dataclasses
 import errno
+import os
 import resource
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import h5py
@@ -15,6 +17,7 @@ import numpy as np
 import pytest
 
 from mri_zoo.data import DataError, PreparedBatches, RandomMask, write_batches
+from mri_zoo.interruption import one_line_for_signals
 from mri_zoo.metrics import SlicePSNR
 from mri_zoo.models.base import ReconstructionModel
 from mri_zoo.physics.complex import scale
@@ -171,6 +174,31 @@ def test_the_checkpoint_before_gives_the_same_training(run, finished):
         train(tiny(), run, report=silent)
     train(tiny(), run, resume=True, report=lines.append)
     assert "resuming after epoch" in lines[1]
+    assert_same_training(run, finished)
+
+
+def test_a_signal_during_an_epoch_and_one_between_two(finished, tmp_path, monkeypatch):
+    """Each ends the training at once with all epochs before, and the resumed one is that which nothing interrupted."""
+    monkeypatch.setattr("mri_zoo.interruption._leave", lambda code, at_exit=None: sys.exit(code))
+    run, fit, lines = tmp_path / "run", Gain.fit, []
+
+    def interrupt(batch, logs):
+        if len(lines) == 1 and batch == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def report(line):
+        lines.append(line)
+        if line.startswith("epoch 2/"):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    callbacks = [keras.callbacks.LambdaCallback(on_train_batch_end=interrupt)]
+    monkeypatch.setattr(Gain, "fit", lambda model, *args, **kwargs: fit(model, *args, callbacks=callbacks, **kwargs))
+    for epoch in (1, 2):
+        with pytest.raises(SystemExit) as stop, one_line_for_signals("program"):
+            train(tiny(), run, resume=epoch == 2, report=report)
+        assert stop.value.code == 143 and read_checkpoint(run / "last.weights.h5").epoch == epoch
+        assert not [path for path in run.iterdir() if path.name.startswith(".")]
+    train(tiny(), run, resume=True, report=silent)
     assert_same_training(run, finished)
 
 
