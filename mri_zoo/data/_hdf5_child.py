@@ -4,6 +4,7 @@ It is run as a script, not imported: with h5py alone it starts in a third of a s
 """
 
 import json
+import os
 import sys
 
 import h5py
@@ -20,7 +21,7 @@ def look_at(path):
         while waiting and seen < MAX_OBJECTS:
             item = waiting.pop()
             seen += 1
-            _harmless(lambda item=item: [_harmless(lambda n=n: item.attrs[n]) for n in item.attrs])
+            _harmless(lambda item=item: [_harmless(lambda n=n: _look_at_attribute(item, n)) for n in item.attrs])
             if isinstance(item, h5py.Dataset):
                 _harmless(lambda item=item: _look_at_dataset(item))
             elif isinstance(item, h5py.Group):
@@ -31,6 +32,13 @@ def _children(group):
     # Links are followed by the readers, one by one, after they have looked where they lead.
     hard = [name for name in group if isinstance(group.get(name, getlink=True), h5py.HardLink)]
     return [child for name in hard[:MAX_OBJECTS] if (child := _harmless(lambda name=name: group[name])) is not None]
+
+
+def _look_at_attribute(item, name):
+    attribute = item.attrs.get_id(name)
+    declared = attribute.dtype.itemsize * attribute.get_space().get_simple_extent_npoints()
+    if declared <= os.path.getsize(item.file.filename):  # others are refused by the readers
+        item.attrs[name]
 
 
 def _look_at_dataset(dataset):

@@ -16,6 +16,7 @@ from mri_zoo.data.hdf5_probe import probe
 from mri_zoo.data.volume import DataError, check_finite, check_memory, file_errors, printable
 
 _MAX_LINKS = 16
+_MAX_SLICES = 10_000  # a file of a few bytes can declare millions, each of which takes a millisecond
 
 
 def check_file(path, expected):
@@ -37,11 +38,11 @@ def is_hdf5(path):
 
 
 @contextlib.contextmanager
-def open_hdf5(path):
+def open_hdf5(path, expected="fastMRI's layout in HDF5"):
     """An open HDF5 file, for a `with` statement, in which every fault of the file becomes a `DataError`."""
     check_file(path, "an HDF5 file")
     if not h5py.is_hdf5(path):
-        raise DataError(f"{path}: is not an HDF5 file, or not readable; expected fastMRI's layout in HDF5.")
+        raise DataError(f"{path}: is not an HDF5 file, or not readable; expected {expected}.")
     probe(path)
     try:
         with h5py.File(path, "r") as file:
@@ -130,6 +131,10 @@ def hdf5_dataset(file, name, kind, ranks, axes):
         raise hdf5_error(file, name, f"is empty, of shape {dataset.shape}", axes)
     if dataset.ndim not in ranks:
         raise hdf5_error(file, name, f"has shape {dataset.shape}", axes)
+    if dataset.ndim > 2 and len(dataset) > _MAX_SLICES:
+        raise hdf5_error(
+            file, name, f"has shape {dataset.shape}", f"{axes}, at most {_MAX_SLICES:,} along the first axis"
+        )
     check_own(file, name, dataset)
     return dataset
 
@@ -232,9 +237,24 @@ def _status(path):
     return status.st_mtime_ns, status.st_size
 
 
+def hdf5_attribute(item, name, default=None):
+    """The value of an attribute of a file, group or dataset; the default where there is none.
+
+    Raises:
+        DataError: if it declares more bytes than its file has, which HDF5 would make room for.
+    """
+    if name not in item.attrs:
+        return default
+    attribute, path = item.attrs.get_id(name), item.file.filename
+    declared = attribute.dtype.itemsize * attribute.get_space().get_simple_extent_npoints()
+    if declared > Path(path).stat().st_size:
+        raise DataError(f"{path}: attribute `{name}` has {declared:,} bytes by its header; expected what the file has.")
+    return item.attrs[name]
+
+
 def text_attribute(file, name, default):
     """An attribute of an HDF5 file as one line of text, at most 200 characters of it; what is no text is not taken."""
-    value = file.attrs.get(name, default)
+    value = hdf5_attribute(file, name, default)
     value = np.asarray(value).ravel()[0] if np.size(value) == 1 else default
     value = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
     return printable(value[:200])
@@ -243,7 +263,9 @@ def text_attribute(file, name, default):
 def number_attribute(file, name):
     """An attribute of an HDF5 file as a finite number, None where it is none."""
     try:
-        value = float(file.attrs[name])
-    except (KeyError, TypeError, ValueError, OverflowError):
+        value = float(hdf5_attribute(file, name))
+    except DataError:
+        raise
+    except (TypeError, ValueError, OverflowError):
         return None
     return value if math.isfinite(value) else None

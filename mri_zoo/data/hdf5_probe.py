@@ -37,14 +37,14 @@ def probe(path):
     Raises:
         DataError: if HDF5 does not come back.
     """
-    path = Path(path).resolve()
-    status = path.stat()
-    key = str(path), status.st_mtime_ns, status.st_size
+    real = Path(path).resolve()
+    status = real.stat()
+    key = str(real), status.st_mtime_ns, status.st_size
     with _lock:
         if key not in _found:
             if len(_found) >= _NUM_KEPT:
                 _found.clear()
-            _found[key] = _ask(str(path), SECONDS + SECONDS_PER_GIGABYTE * status.st_size / 1e9)
+            _found[key] = _ask(str(real), SECONDS + SECONDS_PER_GIGABYTE * status.st_size / 1e9)
         found = _found[key]
     if found is not None:
         raise DataError(f"{path}: is damaged: HDF5 {found}; expected a whole HDF5 file.")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mri_zoo.data.hdf5 import DatasetSlices, hdf5_dataset, hdf5_error, open_hdf5, text_attribute
+from mri_zoo.data.hdf5 import DatasetSlices, hdf5_attribute, hdf5_dataset, hdf5_error, open_hdf5, text_attribute
 from mri_zoo.data.trajectories import as_trajectory
 from mri_zoo.data.volume import DataError, Volume, VolumeInfo, checked_slices
 from mri_zoo.physics.nufft import check_density, check_reach
@@ -128,7 +128,7 @@ def in_radians(what, samples, units, size):
 
 
 def _units(file, trajectory):
-    text = trajectory.attrs.get("units", "")
+    text = hdf5_attribute(trajectory, "units", "")
     text = text.decode(errors="replace") if isinstance(text, bytes) else str(text)
     if (units := _plain_units(text)) is not None:
         return units
@@ -151,8 +151,10 @@ def _plain_units(text):
 def _matrix_size(file, dimensions):
     """(depth,) height, width; files count x first."""
     try:
-        size = tuple(int(extent) for extent in np.atleast_1d(file.attrs["matrix_size"])[::-1])
-    except (KeyError, TypeError, ValueError) as error:
+        size = tuple(int(extent) for extent in np.atleast_1d(hdf5_attribute(file, "matrix_size"))[::-1])
+    except DataError:
+        raise
+    except (TypeError, ValueError) as error:
         raise DataError(
             f"{file.filename}: has no attribute `matrix_size`, the size of the image; expected one number or "
             f"{dimensions}, x first; or give `image_size` (--image-size)."

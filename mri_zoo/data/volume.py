@@ -9,6 +9,8 @@ from typing import Protocol
 
 import numpy as np
 
+_LONGEST = 1000  # characters of a message: enough for a path and a sentence
+
 
 def printable(text):
     """Text of a file or a file name for one line of a terminal or a table: what is no plain character is escaped.
@@ -23,11 +25,13 @@ def printable(text):
 class DataError(ValueError):
     """A file or folder that cannot be used; the message names it, what was found and what was expected.
 
-    The message is one line, whatever texts of the file are in it.
+    The message is one line of bounded length, whatever texts of the file are in it.
     """
 
     def __init__(self, message):
-        super().__init__(printable(message))
+        text = printable(message)
+        half = _LONGEST // 2
+        super().__init__(text if len(text) <= _LONGEST else f"{text[:half]} ... {text[-half:]}")
 
 
 @contextlib.contextmanager

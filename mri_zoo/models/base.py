@@ -1,10 +1,13 @@
 """What every model of the zoo shares: a typed build, complex output, a magnitude for Keras to judge."""
 
+import os
+
 import h5py
 import keras
 import numpy as np
 from keras import ops
 
+from mri_zoo.data.hdf5 import check_own, open_hdf5
 from mri_zoo.data.volume import DataError
 from mri_zoo.layers.nested import deserialized, serialized
 from mri_zoo.models.preset import preset_from_config, preset_to_config
@@ -195,7 +198,7 @@ class ReconstructionModel(keras.Model):
 
         Raises:
             ValueError: if the number of weights in a `.weights.h5` file differs from the model's.
-            DataError: if weights are not finite; the model has them then.
+            DataError: if the file is damaged, or weights are not finite; the model has them then.
         """
         if not self.built:
             self.build()
@@ -276,11 +279,19 @@ def _count_weights(path):
     """Number of arrays in a Keras weights file, without the optimizer's and the metrics'."""
     count = 0
 
+    def check_link(name, link):
+        if not isinstance(link, h5py.HardLink):
+            raise DataError(f"{path}: `{name}` is a link; expected the weights themselves.")
+
     def visit(name, item):
         nonlocal count
-        if isinstance(item, h5py.Dataset) and not name.startswith(("optimizer/", "metrics/", "_metrics/")):
-            count += 1
+        if isinstance(item, h5py.Dataset):
+            if stored:
+                check_own(file, name, item)
+            count += not name.startswith(("optimizer/", "metrics/", "_metrics/"))
 
-    with h5py.File(path, "r") as file:
+    stored = isinstance(path, str | os.PathLike)
+    with open_hdf5(path, "weights in HDF5") if stored else h5py.File(path, "r") as file:
+        file.visititems_links(check_link)
         file.visititems(visit)
     return count

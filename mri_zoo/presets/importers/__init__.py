@@ -198,8 +198,8 @@ def _read_config(config):
     if config is None or isinstance(config, dict):
         return config or {}
     try:
-        found = json.loads(Path(config).read_text())
-    except (OSError, ValueError) as error:
+        found = json.loads(Path(config).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{config}: is not a readable JSON file ({error}).") from error
     if not isinstance(found, dict):
         raise DataError(f"{config}: holds a {type(found).__name__}; expected an object of constructor arguments.")

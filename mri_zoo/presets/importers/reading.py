@@ -6,6 +6,7 @@ import zipfile
 import h5py
 import numpy as np
 
+from mri_zoo.data.hdf5 import hdf5_attribute, hdf5_item, open_hdf5
 from mri_zoo.data.volume import DataError
 
 MAX_ARRAYS = 50_000  # the largest published networks have a few thousand
@@ -28,27 +29,21 @@ def read_keras(path):
         DataError: if the file is damaged, is another kind of HDF5, or declares more numbers than it holds.
     """
     arrays, layers = {}, {}
-    try:
-        with h5py.File(path) as file:
-            root = file.get("model_weights", file)  # where a whole model was saved
-            names = [_text(name) for name in root.attrs.get("layer_names", ())]
-            _check_unique(path, "layer", names)
-            datasets = {}
-            for layer in names:
-                weights = [_text(name) for name in _member(path, root, layer).attrs["weight_names"]]
-                _check_unique(path, f"weight of layer `{layer}`", weights)
-                if weights:
-                    layers[layer] = [f"{layer}/{name}" for name in weights]
-                    datasets.update({f"{layer}/{name}": _dataset(path, root, layer, name) for name in weights})
-                _check_size(path, len(datasets), 0)
-            _check_size(path, len(datasets), sum(dataset.nbytes for dataset in datasets.values()), COMPRESSED)
-            for name, dataset in datasets.items():
-                arrays[name] = dataset[()]
-    except DataError:
-        raise
-    except (OSError, RuntimeError, LookupError, TypeError, ValueError, AttributeError, MemoryError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{path}: is truncated or damaged; expected Keras weights ({reason}).") from error
+    with open_hdf5(path, "Keras weights") as file:
+        root = _member(path, file, "model_weights") if "model_weights" in file else file  # of a whole model
+        names = [_text(name) for name in hdf5_attribute(root, "layer_names", ())]
+        _check_unique(path, "layer", names)
+        datasets = {}
+        for layer in names:
+            weights = [_text(name) for name in hdf5_attribute(_member(path, root, layer), "weight_names")]
+            _check_unique(path, f"weight of layer `{layer}`", weights)
+            if weights:
+                layers[layer] = [f"{layer}/{name}" for name in weights]
+                datasets.update({f"{layer}/{name}": _dataset(path, root, layer, name) for name in weights})
+            _check_size(path, len(datasets), 0)
+        _check_size(path, len(datasets), sum(dataset.nbytes for dataset in datasets.values()), COMPRESSED)
+        for name, dataset in datasets.items():
+            arrays[name] = dataset[()]
     if not arrays:
         raise DataError(f"{path}: is HDF5 without weights of Keras 2 (no attribute `layer_names`).")
     return arrays, layers
@@ -56,16 +51,16 @@ def read_keras(path):
 
 def _member(path, group, name):
     """What is called `name` within the same file: a link could lead to any other one."""
-    node, parts = group, [part for part in name.split("/") if part]
-    for part in parts:
-        if isinstance(node.get(part, getlink=True), h5py.ExternalLink):
-            raise DataError(f"{path}: `{name}` is a link to another file; expected the arrays within this one.")
-        node = node[part]
-    return node
+    item = hdf5_item(group.file, f"{group.name}/{name}")
+    if item is None:
+        raise DataError(f"{path}: has no `{name}`, which it names; expected whole Keras weights.")
+    if item.file.filename != group.file.filename:
+        raise DataError(f"{path}: `{name}` is a link to another file; expected the arrays within this one.")
+    return item
 
 
 def _dataset(path, root, layer, name):
-    dataset = _member(path, root[layer], name)
+    dataset = _member(path, root, f"{layer}/{name}")
     if not isinstance(dataset, h5py.Dataset):
         raise DataError(f"{path}: `{layer}/{name}` is a group; expected an array.")
     if dataset.is_virtual or dataset.external:
