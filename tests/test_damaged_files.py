@@ -213,6 +213,14 @@ def test_damage_ends_in_one_line_that_names_the_file(kind, tmp_path):
     try_damages(kind, tmp_path, range(SEEDS_OF_MODELS if kind in ("preset", "training") else SEEDS))
 
 
+def test_what_hangs_hdf5_is_one_line(tmp_path):
+    files, read = files_and_reader("keras_2", tmp_path / "whole")
+    broken = damage.damaged_files(files, np.random.default_rng((163, 7)), hdf5=True)
+    (tmp_path / "a.h5").write_bytes(broken["a.h5"])
+    with pytest.raises(DataError, match="a.h5: is .*damaged"):
+        read(tmp_path, list(broken))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [*SCANS, *OTHERS])
 def test_much_damage_ends_in_one_line_that_names_the_file(kind, tmp_path):

@@ -19,6 +19,7 @@ from mri_zoo.interruption import at_end, not_at_end
 SECONDS = 20  # for one file, besides `SECONDS_PER_GIGABYTE`; one on a slow network has a few hundred milliseconds
 SECONDS_PER_GIGABYTE = 30  # readouts of any length are read to find what hangs among them
 _SECONDS_TO_START = 60
+_BYTES = 500_000_000  # that opening a small file may take; texts in it can declare gigabytes
 _NUM_KEPT = 100_000
 
 _lock = threading.Lock()
@@ -61,8 +62,13 @@ def _ask(path, seconds):
         except (OSError, ValueError):  # no more processes, or none allowed
             return None
     answer = _child.ask(path, seconds)
-    if answer == "done":
-        return None
+    if answer and answer.startswith("done"):
+        taken, size = 1024 * int(answer.split()[1]), os.path.getsize(path)
+        if taken <= max(_BYTES, 8 * size):
+            return None
+        _child.end()  # its peak would hide that of the next file
+        _child = None
+        return f"takes {taken / 1e6:.0f} MB of memory to open it, and it has {size / 1e6:.3g} MB"
     started, _child = _child.started, None
     if not started:
         return None
@@ -98,14 +104,14 @@ class _Child:
         return self._owner == os.getpid() and self._process.poll() is None  # not in a fork
 
     def ask(self, path, seconds):
-        """The word "done", nothing after a crash, None after a hang; the process is then ended."""
+        """The line that begins with "done", nothing after a crash, None after a hang; the process is then ended."""
         try:
             self._process.stdin.write(json.dumps(path) + "\n")
             self._process.stdin.flush()
             answer = self._next(seconds)
         except (OSError, ValueError):
             answer = ""
-        if answer != "done":
+        if not answer or not answer.startswith("done"):
             self.end()
         return answer
 

@@ -1,5 +1,9 @@
 """Tests of what an HDF5 file may name as its own, and of forms that are no dataset."""
 
+import re
+import resource
+import struct
+
 import h5py
 import numpy as np
 import pytest
@@ -67,3 +71,17 @@ def test_a_mask_is_not_read_before_its_size_is_known(tmp_path):
         file.create_dataset("ismrmrd_header", (2 * 10**9,), "S1", chunks=(10**6,), compression="gzip")
     with pytest.raises(DataError, match="`mask` of shape"):
         open_volume(tmp_path / "a.h5")
+
+
+def test_a_text_that_declares_gigabytes_is_refused(tmp_path):
+    with h5py.File(tmp_path / "scan.h5", "w") as file:
+        file["kspace"] = np.ones((2, 1, 8, 6), "complex64")
+        file["ismrmrd_header"] = "x" * 12345
+    content = (tmp_path / "scan.h5").read_bytes()
+    reference = re.search(re.escape(struct.pack("<I", 12345)) + rb".{8}\x01\0\0\0", content, re.DOTALL)
+    changed = content[: reference.start()] + struct.pack("<I", 2**31 - 1) + content[reference.start() + 4 :]
+    (tmp_path / "scan.h5").write_bytes(changed)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(DataError, match="scan.h5"):
+        open_volume(tmp_path / "scan.h5")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000
