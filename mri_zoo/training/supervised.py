@@ -125,6 +125,7 @@ def train_here(recipe, output, resume=False, prepared=None, report=print, verbos
                 initial_epoch=epoch,
                 epochs=epoch + 1,
                 verbose=verbose,
+                shuffle=False,  # by Keras, of stored batches, in an order that no seed and no epoch tells
             )
         row = {"epoch": epoch + 1, **{key: float(values[-1]) for key, values in result.history.items()}}
         row["seconds"] = time.perf_counter() - start
