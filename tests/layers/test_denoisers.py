@@ -74,23 +74,12 @@ def test_equals_the_recorded_network(reference, case, layer):
         image, expected = io["image"], io["output"]
     layer(image)
     arrays = Checkpoint(folder / "checkpoint.h5").in_order()
-    if layer.get_config().get("batch_normalization"):
-        arrays = convolution_first(arrays)
     triples = list(network_weights(layer, arrays, layer.num_outputs // 2))
     assert len(triples) == len(arrays) == len(layer.weights)
     for variable, _, array in triples:
         variable.assign(array)
     found = layer(image) + image if case == "denoiser_dncnn_res" else layer(image)  # there the image is added
     assert relative_error(found, expected) < 1e-5
-
-
-def convolution_first(arrays):
-    """The recording has (gamma, beta, kernel, mean, variance), but two arrays for a linear convolution."""
-    ordered = []
-    while arrays:
-        block, arrays = (arrays[:2], arrays[2:]) if arrays[0][1].ndim == 4 else (arrays[:5], arrays[5:])
-        ordered += [block[i] for i in (2, 0, 1, 3, 4)] if len(block) == 5 else block
-    return ordered
 
 
 @pytest.mark.parametrize("size", [(15, 13), (3, 17), (1, 1)])

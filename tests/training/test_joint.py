@@ -208,7 +208,7 @@ def test_bad_recipes_are_refused(tmp_path):
             "`datasets.target.split` must be of type Split or FullTarget, got 'g",
         ),
         ("datasets.target.split.std_scale=wide", "`std_scale` must be a number > 0, got 'wide'"),
-        ("datasets.proxy.split.ratio=0.5", "a recipe has no `ratio`; there is nothing to set"),
+        ("datasets.proxy.split.ratio=0.5", "a recipe has no `ratio`. There is nothing to set"),
         ("datasets.proxy.sampling.acceleration=four", "`acceleration` must be >= 1, got 'four'"),
         ("sources=3", "`sources` must be a class or a function, got 3"),
         ("datasets.target.sampling=random", "`datasets.target.sampling` must be of type SamplingMask or"),
