@@ -6,6 +6,9 @@ import keras
 def copies(argument, network, number, dtype, num_outputs=None):
     """Layers like a network that is given as a template, which is left alone.
 
+    One that has weights already gives them to all copies, by `start_from_templates`, so that trained networks may be
+    put into others; otherwise each copy starts from its own.
+
     Args:
         argument: what the model calls the network, for errors.
         network: a Keras layer.
@@ -14,7 +17,7 @@ def copies(argument, network, number, dtype, num_outputs=None):
         num_outputs: channels that they must give, where the network tells.
 
     Returns:
-        A list of `number` layers without weights.
+        A list of `number` layers.
 
     Raises:
         ValueError: if the network is no layer, or has other outputs.
@@ -27,7 +30,24 @@ def copies(argument, network, number, dtype, num_outputs=None):
     policy = keras.saving.serialize_keras_object(keras.dtype_policies.get(dtype))
     config = {**network.get_config(), "dtype": policy}
     # Each from a config of its own, as that of a functional model is emptied by its use.
-    return [type(network).from_config(_in_precision(config, policy)) for _ in range(number)]
+    layers = [type(network).from_config(_in_precision(config, policy)) for _ in range(number)]
+    if network.built and network.weights:
+        for layer in layers:
+            layer._weights_of_template = network.get_weights()
+    return layers
+
+
+def start_from_templates(model):
+    """Give the `copies` within a model, now that it is built, the weights of the networks that they are copies of.
+
+    Raises:
+        ValueError: if a network was built for another number of channels.
+    """
+    for layer in model._flatten_layers():
+        weights = getattr(layer, "_weights_of_template", None)
+        if weights is not None:
+            layer.set_weights(weights)
+            layer._weights_of_template = None
 
 
 def serialized(thing):

@@ -1,5 +1,7 @@
 """DIP: the deep image prior, a decoder fitted to one scan."""
 
+import itertools
+
 import keras
 import numpy as np
 from keras import ops
@@ -21,8 +23,9 @@ class DIP(ReconstructionModel):
     root-sum-of-squares of several. The loss is computed as ``<c, F^H F c> - 2 Re <c, F^H y> + |y|^2``: non-Cartesian
     data is gridded once for each scan and not in each step.
 
-    `predict_on_batch` calls `reconstruct` for each scan, so that what evaluates networks evaluates this one too; `call`
-    shows the decoder's image as it is. Training by `fit` on many scans is not what it is made for.
+    `predict` and `predict_on_batch` call `reconstruct` for each scan, so that what evaluates networks evaluates this
+    one, too; `call` shows the decoder's image as it is. Several scans at once are refused where one image would have to
+    be that of all: in `call`, `fit` and Keras's `evaluate`.
 
     Args:
         num_coils: of the scans.
@@ -84,11 +87,13 @@ class DIP(ReconstructionModel):
 
     def call(self, batch):
         """The decoder's image in the size of the scan, (1, height, width) complex64."""
+        _require_one_scan(batch)
         coils = self._coil_images(batch)
         return coils[:, 0] if self.num_coils == 1 else from_real(root_sum_of_squares(coils))
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The mean squared error of k-space; `x` comes from `prepare`."""
+        _require_one_scan(x)
         coils = self._coil_images(x)
         curved = self.physics.coil_normal(coils, x) - scale(_adjoint(self.physics, x), 2.0)
         energy = _real_product(coils, curved) + _real_product(x["kspace"], x["kspace"])
@@ -135,8 +140,36 @@ class DIP(ReconstructionModel):
         self.warm = True
         return self(batch)
 
+    def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
+        """The images of all scans, (scan, height, width) complex64, each from a fit of its own.
+
+        Args:
+            x: a batch of any number of scans, or an iterable of batches, which may have targets, too.
+            batch_size: not used.
+            verbose: not used.
+            steps: the most batches to take.
+            callbacks: not used.
+
+        Raises:
+            ValueError: if there is no batch.
+        """
+        batches = [self._repeated(x)] if isinstance(x, dict) else itertools.islice(iter(x), steps)
+        inputs = [batch[0] if isinstance(batch, tuple | list) else batch for batch in batches]
+        if not inputs:
+            raise ValueError("`x` has no batch; expected at least one scan.")
+        return np.concatenate([self.predict_on_batch(batch) for batch in inputs])
+
+    def test_step(self, *args, **kwargs):
+        """Refused: Keras's `evaluate` would judge the decoder as it is, not as fitted to the scans.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError("DIP is fitted to each scan: use `mri_zoo.evaluation.harness`, or judge what `predict` gives.")
+
     def predict_on_batch(self, x):
         """The images of all scans, (batch, height, width) complex64 in NumPy, each from a fit of its own."""
+        self._check(x)
         scans = [
             {key: value[i : i + 1] if len(value) > 1 else value for key, value in x.items()}
             for i in range(len(x["kspace"]))
@@ -173,6 +206,12 @@ def _block(num_filters, batch_normalization, dtype):
         norm = keras.layers.BatchNormalization(momentum=0.1, epsilon=1e-5, dtype=dtype)
         layers += [convolution(num_filters, dtype=dtype), norm, keras.layers.ReLU(dtype=dtype)]
     return layers
+
+
+def _require_one_scan(batch):
+    number = batch["kspace"].shape[0]
+    if number not in (1, None):
+        raise ValueError(f"DIP is one scan's image, got {number} scans at once: `predict` fits each by itself.")
 
 
 def _adjoint(physics, batch):

@@ -15,6 +15,7 @@ trajectory is the transform of the image multiplied by its coordinates, whatever
 import functools
 import importlib
 import math
+import os
 
 import keras
 import numpy as np
@@ -25,6 +26,10 @@ from mri_zoo.physics.fourier import plain_fft, plain_ifft
 from mri_zoo.physics.kaiser_bessel import kaiser_bessel, kaiser_bessel_adjoint, outer
 
 PRECISION = 1e-6  # asked of FINUFFT, which computes in single precision
+
+_threads = {}  # options of FINUFFT: none, so all cores, but one in a fork, which the threads of OpenMP do not survive
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _threads.update(nthreads=1))
 
 
 def nufft(image, trajectory, implementation="auto"):
@@ -404,7 +409,7 @@ def _run_finufft(kind, sign, inputs, trajectory, shape):
     output = np.empty(shape, "complex64")
     transform = getattr(_library("finufft"), f"nufft{trajectory.shape[-1]}d{kind}")
     for vectors, points, out in zip(inputs, trajectory, output, strict=True):
-        transform(*np.ascontiguousarray(points.T), vectors, out=out, isign=sign, eps=PRECISION)
+        transform(*np.ascontiguousarray(points.T), vectors, out=out, isign=sign, eps=PRECISION, **_threads)
     return output
 
 

@@ -11,15 +11,12 @@ from mri_zoo.layers.sensitivity import SensitivityRefiner
 def test_copies_are_new_layers_of_the_same_arguments(rng):
     network = ConvNet(4, 3, 1)
     x = rng.normal(size=(1, 5, 4, 2)).astype("float32")
-    expected = network(x)
     first, second = copies("network", network, 2, keras.DTypePolicy("mixed_bfloat16"), num_outputs=4)
     outputs = [layer(x) for layer in (first, second)]
     assert first.dtype_policy.name == "mixed_bfloat16" and network.dtype_policy.name == "float32"
     assert not np.allclose(*[np.asarray(output, "float32") for output in outputs])
     for layer in (first, second):
         assert layer.num_filters == 3 and layer.num_convolutions == 1
-        layer.set_weights(network.get_weights())
-        np.testing.assert_allclose(np.asarray(layer(x), "float32"), expected, atol=0.05)
 
 
 def functional():

@@ -105,6 +105,21 @@ def test_predict_on_batch_fits_each_scan(rng, monkeypatch):
         np.testing.assert_array_equal(scan["trajectory"], batch["trajectory"][i : i + 1])
 
 
+def test_predict_fits_each_scan_and_what_shows_one_image_for_all_is_refused(rng, monkeypatch):
+    batch, _ = acquire(rng, coils=2)
+    model, seen = DIP(**TINY, num_coils=2), []
+    fit = lambda scan: seen.append(scan) or np.full((1, 15, 13), len(seen), "complex64")  # noqa: E731
+    monkeypatch.setattr(model, "reconstruct", fit)
+    images = model.predict([(batch, None), (batch, None)], steps=1)
+    np.testing.assert_array_equal(images[:, 0, 0], [1, 2])
+    np.testing.assert_array_equal(np.concatenate([scan["kspace"] for scan in seen]), batch["kspace"])
+    for use in (model, model.compute_loss):
+        with pytest.raises(ValueError, match="one scan's image, got 2 scans"):
+            use(batch)
+    with pytest.raises(ValueError, match="fitted to each scan"):
+        model.test_step((batch, None))
+
+
 @pytest.mark.parametrize("size", [(15, 13), (16, 19), (21, 8)])
 def test_image_is_the_centre_of_the_decoders(rng, size):
     model = DIP(**TINY)
