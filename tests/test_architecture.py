@@ -22,6 +22,7 @@ WITH_TENSORFLOW = ("mri_zoo/data/pipeline.py", "mri_zoo/data/builders/")
 TENSORFLOW = ("tensorflow", "tensorflow_datasets", "mri_zoo.data.pipeline", "mri_zoo.data.builders")
 # Keras has no constructor of complex tensors and no call to the host; Voronoi cells and triangles are SciPy's.
 PHYSICS_INSIDE_FUNCTIONS = {
+    "mri_zoo/physics/coils.py": {"tensorflow"},
     "mri_zoo/physics/complex.py": {"tensorflow"},
     "mri_zoo/physics/fourier.py": {"tensorflow"},
     "mri_zoo/physics/nufft.py": {"tensorflow", "jax"},  # the NUFFT libraries are imported by name, when asked for

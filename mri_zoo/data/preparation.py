@@ -148,7 +148,8 @@ def draw_sampling(sampling, info, seed=None, padding=None):
         padding: of the mask, see `SamplingMask`.
 
     Returns:
-        A mask (1 or height, width) float32 or an `Encoding`; None for a fully sampled volume without a sampling.
+        A mask (1 or height, width) float32 or an `Encoding`, of a volume's own trajectory with a gain of 1; None for a
+        fully sampled volume without a sampling.
 
     Raises:
         DataError: if a volume's own trajectory cannot be used.
@@ -159,14 +160,19 @@ def draw_sampling(sampling, info, seed=None, padding=None):
     if info.trajectory is not None:
         try:
             shots = info.trajectory.reshape(info.num_shots, -1, info.trajectory.shape[-1])
-            return make_encoding(shots, info.image_size, info.density)
+            return make_encoding(shots, info.image_size, info.density, gain=1)
         except ValueError as error:
             raise DataError(f"{info.name}: {error}") from error
     if isinstance(sampling, SamplingTrajectory):
         own = (info.height, info.width) if sampling.dimensions == 2 else (info.num_slices, info.height, info.width)
         size = sampling.image_size or own
-        return make_encoding(_trajectory(sampling, size), size)
+        return drawn_encoding(sampling, size)
     return sampling and sampling(info.height, info.width, seed=seed, padding=padding)
+
+
+def drawn_encoding(sampling, size):
+    """The `Encoding` of a `SamplingTrajectory` on images of a size, scaled as for published networks."""
+    return make_encoding(_trajectory(sampling, size), size)
 
 
 @functools.lru_cache(maxsize=NUM_CACHED)

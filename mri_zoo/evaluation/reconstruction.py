@@ -6,7 +6,8 @@ import numpy as np
 
 from mri_zoo.arguments import check_counts
 from mri_zoo.data.noncartesian import SHARED, Encoding, on_scan
-from mri_zoo.data.preparation import prepare_slice
+from mri_zoo.data.preparation import drawn_encoding, prepare_slice
+from mri_zoo.data.trajectories import SamplingTrajectory
 from mri_zoo.data.volume import DataError
 from mri_zoo.models import CGSENSE, ZeroFilled
 from mri_zoo.physics.cartesian import Cartesian
@@ -38,6 +39,7 @@ def reconstruct(preset, volume, sampled, batch_size=1):
     check_counts(batch_size=batch_size)
     trajectory = isinstance(sampled, Encoding)
     model = fitting_model(preset, len(sampled.size) if trajectory else 0)
+    sampled = _with_known_gain(preset, sampled) if trajectory else sampled
     measured = volume.info.trajectory is not None
     # Of a three-dimensional acquisition all slices are one example.
     kspace = volume.kspace[None] if trajectory and not measured and len(sampled.size) == 3 else volume.kspace
@@ -57,6 +59,15 @@ def reconstruct(preset, volume, sampled, batch_size=1):
     if images.ndim == 4:
         images = images[0]
     return on_scan(images, _extent(volume)[-len(sampled.size) :]) if trajectory and not measured else images
+
+
+def _with_known_gain(preset, encoding):
+    """An encoding as bright as the network was trained with; 1 where nothing was trained."""
+    if isinstance(preset.model, ZeroFilled | CGSENSE):
+        return encoding.with_gain(1)
+    if isinstance(preset.sampling, SamplingTrajectory):
+        return encoding.with_gain(drawn_encoding(preset.sampling, encoding.size).gain)
+    return encoding
 
 
 def fitting_model(preset, dimensions):

@@ -9,7 +9,7 @@ from keras import ops
 
 from mri_zoo.data.hdf5 import check_own, open_hdf5
 from mri_zoo.data.volume import DataError
-from mri_zoo.layers.nested import deserialized, serialized
+from mri_zoo.layers.nested import deserialized, serialized, start_from_templates
 from mri_zoo.models.preset import preset_from_config, preset_to_config
 from mri_zoo.models.replicas import added_losses, is_shared, number_of_replicas, summed_once, synchronized, whole_batch
 from mri_zoo.physics.acquisition import Acquisition
@@ -26,12 +26,17 @@ class ReconstructionModel(keras.Model):
         physics: the acquisition, `Cartesian()` by default.
 
     Raises:
-        ValueError: if `physics` is no acquisition.
+        ValueError: if `physics` is no acquisition, or Keras's `image_data_format` is not "channels_last".
     """
 
     build_size = 32  # height and width of the image for which `build` creates the weights; a model may need more
 
     def __init__(self, physics=None, **kwargs):
+        if keras.config.image_data_format() != "channels_last":
+            raise ValueError(
+                f"Keras's setting `image_data_format` is {keras.config.image_data_format()!r} (in ~/.keras/keras.json, "
+                "or set by the program); mri_zoo needs 'channels_last'."
+            )
         # Inputs keep their precision: under mixed precision the Fourier transforms stay float32.
         super().__init__(autocast=False, **kwargs)
         self._call_has_training_arg = True  # else Keras does not tell that it trains, and no layer normalises batches
@@ -53,6 +58,7 @@ class ReconstructionModel(keras.Model):
         # Keras would trace `call` with float32 placeholders, fail on complex k-space, and only warn. Where a size is
         # left open it would run the model on 83 images of 83 coils on PyTorch: hence a small batch of known sizes.
         self.compute_output_spec(self.batch_spec())
+        start_from_templates(self)
         self.built = True
 
     def batch_spec(self):
@@ -70,16 +76,19 @@ class ReconstructionModel(keras.Model):
         if config.get("preset") is not None:
             self.preset = preset_from_config(config["preset"], self)
 
-    def fit(self, x=None, *args, **kwargs):
+    def fit(self, x=None, *args, validation_data=None, **kwargs):
         """Keras's `fit`; arrays are checked first, as a graph does not know their values.
 
-        What all slices share, with a leading extent of 1, is repeated, as Keras takes as many of each key. On several
-        devices each gets a share of every batch, and the loss, the metrics and batch normalisation are of the whole.
+        What all slices share, with a leading extent of 1, is repeated, as Keras takes as many of each key; in
+        `validation_data`, too. On several devices each gets a share of every batch, and the loss, the metrics and batch
+        normalisation are of the whole.
         """
-        if kwargs.get("validation_data") is not None:
-            kwargs["validation_data"] = self._shared_out(kwargs["validation_data"])
+        if isinstance(validation_data, tuple | list) and validation_data:
+            validation_data = self._repeated(validation_data[0]), *validation_data[1:]
+        if validation_data is not None:
+            validation_data = self._shared_out(validation_data)
         with synchronized(self):
-            return super().fit(self._shared_out(self._repeated(x)), *args, **kwargs)
+            return super().fit(self._shared_out(self._repeated(x)), *args, validation_data=validation_data, **kwargs)
 
     def evaluate(self, x=None, *args, **kwargs):
         """Keras's `evaluate`, see `fit`."""

@@ -2,18 +2,41 @@
 
 from keras import ops
 
-from mri_zoo.physics.complex import from_real
+from mri_zoo.physics.coils import normalize_maps
+from mri_zoo.physics.complex import from_real, scale
 from mri_zoo.physics.fourier import fft2c, fft3c
+
+PHASES = ("given", "calibrated", "removed")
+_IMAGINARY = 0.02  # the part of a real image's energy that a window of k-space may make imaginary: it has an even width
 
 
 class Acquisition:
     """Base of the physics: a subclass has `coil_forward`, `coil_adjoint` and `coil_normal`, coil by coil.
 
     `adjoint` is the one that models use: it includes the density compensation where there is one, and so does `normal`.
+
+    Sensitivity maps S are known up to a phase in every pixel, which the image takes over: of S exp(i p) it is
+    x exp(-i p). A network knows the phase of the images that it was trained on alone, so `phase` says which that is.
+
+    Args:
+        phase: of the images that networks see. "given": maps of the batch stay as they are. "calibrated": maps,
+            wherever they are from, get the phase with which the low frequencies of S^H c, c the coil images, are real
+            and positive, as those of `estimate_maps` have it: for networks that were trained with estimated maps.
+            "removed": a single coil gets a map of that phase, too, unless its image is real and positive already: for
+            networks that were trained on magnitude images. Trainings by recipes find it out.
+
+    Raises:
+        ValueError: if there is no such `phase`.
     """
 
     along_trajectory = False  # its k-space are samples along a trajectory, not a grid
+    can_calibrate = True  # has `calibration_images`, the coil images of low frequencies
     supports_jit = True  # without calls to the host, which XLA cannot compile on TensorFlow
+
+    def __init__(self, phase="given"):
+        if phase not in PHASES:
+            raise ValueError(f"`phase` must be one of {', '.join(PHASES)}, got {phase!r}.")
+        self.phase = phase
 
     def check(self, batch):
         """Refuse a batch of arrays whose entries do not fit each other or hold impossible values.
@@ -66,15 +89,41 @@ class Acquisition:
         return self.complete(batch)
 
     def with_maps(self, batch):
-        """The batch with `sensitivity_maps`: those of `estimate_maps` where several coils have none."""
-        kspace = batch["kspace"]
-        if "sensitivity_maps" in batch or kspace.shape[1] == 1:
+        """The batch with `sensitivity_maps` in the phase that networks know: see `phase`.
+
+        Where several coils have none they are those of `estimate_maps`.
+        """
+        coils, given = batch["kspace"].shape[1], batch.get("sensitivity_maps")
+        if coils == 1 and self.phase != "removed" or given is not None and self.phase == "given":
             return batch
-        maps = self.estimate_maps(batch)
-        if kspace.shape[1] is None:  # the coil count is known at run time only
-            one_coil = ops.equal(ops.shape(kspace)[1], 1)
-            maps = ops.where(one_coil, from_real(ops.ones_like(ops.real(maps))), maps)
+        if not self.can_calibrate and (coils == 1 or given is not None):
+            return batch
+        low = self.calibration_images(batch, needed=given is None and coils != 1)
+        phase = _phase(self.combine(low, batch))[:, None]
+        maps = normalize_maps(low) if given is None else given * phase
+        if coils in (1, None):
+            maps_of_one = from_real(ops.ones_like(ops.real(low))) if given is None else given
+            if self.phase == "removed":
+                maps_of_one = maps_of_one * phase
+            # Whether there is one may be known at run time only.
+            maps = maps_of_one if coils == 1 else ops.where(ops.shape(low)[1] == 1, maps_of_one, maps)
         return {**batch, "sensitivity_maps": maps}
+
+    def phase_after(self, batch):
+        """The `phase` of a network that has learned from such batches, where its own is "given".
+
+        One coil whose images are real and positive leaves none to know; estimated maps leave that of calibration.
+        """
+        if self.phase != "given" or "sensitivity_maps" in batch or not self.can_calibrate:
+            return self.phase
+        if batch["kspace"].shape[1] != 1:
+            return "calibrated"
+        low = self.combine(self.calibration_images(batch, needed=False), batch)
+        return "removed" if bool(ops.all(_phase(low) == 1)) else self.phase
+
+    def estimate_maps(self, batch):
+        """Sensitivity maps (batch, coil, *size): the `calibration_images`, divided by their root-sum-of-squares."""
+        return normalize_maps(self.calibration_images(batch))
 
     def kspace_as_seen(self, kspace):
         """K-space as networks see it, and the inverse; only `Cartesian` may have another form than its own."""
@@ -88,3 +137,15 @@ class Acquisition:
     def from_config(cls, config):
         """The inverse of `get_config`."""
         return cls(**config)
+
+
+def _phase(image):
+    """exp(i angle) of an image (batch, ...); 1 everywhere in an image that is real and positive but for ripples."""
+    magnitude = ops.abs(image)
+    axes = tuple(range(1, len(image.shape)))
+    energy, imaginary = (ops.sum(ops.square(x), axis=axes, keepdims=True) for x in (magnitude, ops.imag(image)))
+    positive = ops.sum(ops.real(image), axis=axes, keepdims=True) >= 0
+    positive = ops.logical_and(positive, imaginary < _IMAGINARY * energy)
+    known = ops.logical_and(magnitude > 1e-12, ops.logical_not(positive))
+    phase = scale(image, 1 / ops.maximum(magnitude, 1e-12))
+    return ops.where(known, phase, from_real(ops.ones_like(magnitude)))

@@ -1,10 +1,12 @@
 """Cartesian acquisition: coil sensitivities, Fourier transform, sampling mask."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from mri_zoo.physics.acquisition import Acquisition
-from mri_zoo.physics.coils import estimate_sensitivity_maps
+from mri_zoo.physics.checks import check_batch, check_finite, check_mask, check_unit_maps
+from mri_zoo.physics.coils import low_frequency_images
 from mri_zoo.physics.complex import scale
 from mri_zoo.physics.fourier import fft2c, fft3c, ifft2c, ifft3c, masked_in_kspace
 
@@ -18,7 +20,7 @@ class Cartesian(Acquisition):
         mask: (batch, 1, 1 or height, width) float32, 1 where sampled.
         sensitivity_maps: (batch, coil, height, width) complex64, unit root-sum-of-squares. Without this key the data
             has one coil of sensitivity 1, or `complete` estimates the maps.
-    In three dimensions `depth` precedes `height` everywhere.
+    In three dimensions `depth` precedes `height` everywhere; frames, where a model takes them, precede all of these.
 
     Units: the FFT is orthonormal, so image and k-space share one unit.
 
@@ -28,14 +30,17 @@ class Cartesian(Acquisition):
         alternating_signs: networks see k-space times (-1)^(row + column) and sensitivity maps likewise, as if the
             Fourier transform of even sizes were not centred; so DIRECT trained for Calgary-Campinas. Batches, the
             operators and images stay as they are.
+        phase: of the images that networks see, see `Acquisition`; in three dimensions maps stay as given.
 
     Raises:
-        KeyError: if `mask` is missing.
+        KeyError: if `kspace` or `mask` is missing.
+        ValueError: if the entries of a batch do not fit each other or hold impossible values.
 
     Reference: Pruessmann et al., MRM 42:952, 1999.
     """
 
-    def __init__(self, dimensions=2, center_fraction=0.08, alternating_signs=False):
+    def __init__(self, dimensions=2, center_fraction=0.08, alternating_signs=False, phase="given"):
+        super().__init__(phase)
         if dimensions not in (2, 3):
             raise ValueError(f"`dimensions` must be 2 or 3, got {dimensions}.")
         if not 0 < center_fraction <= 1:
@@ -43,6 +48,33 @@ class Cartesian(Acquisition):
         self.dimensions, self.center_fraction = dimensions, center_fraction
         self.alternating_signs = alternating_signs
         self._fft, self._ifft = (fft2c, ifft2c) if dimensions == 2 else (fft3c, ifft3c)
+
+    @property
+    def can_calibrate(self):
+        """No: maps of volumes are not estimated."""
+        return self.dimensions == 2
+
+    def check(self, batch):
+        """Refuse a batch whose entries do not fit each other or, as arrays, hold impossible values.
+
+        Raises:
+            KeyError: if `kspace` or `mask` is missing.
+            ValueError: says what is wrong.
+        """
+        space = ("depth", "height", "width")[-self.dimensions :]
+        if all(len(batch[key].shape) == self.dimensions + 3 for key in ("kspace", "mask") if key in batch):
+            space = ("frames", *space)
+        axes = {
+            "kspace": ("batch", "coil", *space),
+            "mask": ("batch or 1", "1", *(f"1 or {axis}" for axis in space[:-1]), "width"),
+            "sensitivity_maps": ("batch or 1", "coil", *space),
+        }
+        shapes = check_batch(batch, axes, required=("kspace", "mask"))
+        check_finite(batch, [key for key in shapes if isinstance(batch[key], np.ndarray)])
+        if isinstance(batch["mask"], np.ndarray):
+            check_mask(batch["mask"], batch["kspace"], self.dimensions)
+        if isinstance(batch.get("sensitivity_maps"), np.ndarray):
+            check_unit_maps(batch["sensitivity_maps"])
 
     def coil_forward(self, coil_images, batch):
         """M F c: coil images (batch, coil, height, width) to sampled k-space of the same shape."""
@@ -63,18 +95,20 @@ class Cartesian(Acquisition):
     def complete(self, batch):
         """The batch with `sensitivity_maps`, estimated from the centre of k-space where they are not given.
 
-        Data with one coil stays without maps, which means a sensitivity of 1.
+        Data with one coil stays without maps, which means a sensitivity of 1. See `phase` of the class for the phase of
+        maps.
 
         Raises:
             ValueError: for 3-D multi-coil data without maps, of which no estimate is made.
         """
+        self.check(batch)
         return self.with_maps(batch)
 
-    def estimate_maps(self, batch):
-        """Sensitivity maps from the centre of k-space, see `estimate_sensitivity_maps`."""
+    def calibration_images(self, batch, needed=True):
+        """Coil images of the centre of k-space, see `low_frequency_images`; an empty window is told where `needed`."""
         if self.dimensions == 3:
             raise ValueError("3-D multi-coil data needs `sensitivity_maps` in the batch.")
-        return estimate_sensitivity_maps(batch["kspace"], self.center_fraction)
+        return low_frequency_images(self._sample(batch["kspace"], batch), self.center_fraction, not needed)
 
     def kspace_as_seen(self, kspace):
         """K-space (..., height, width) as networks see it, and the inverse."""
@@ -112,4 +146,5 @@ class Cartesian(Acquisition):
             "dimensions": self.dimensions,
             "center_fraction": self.center_fraction,
             "alternating_signs": self.alternating_signs,
+            "phase": self.phase,
         }

@@ -1,9 +1,12 @@
 """Receive coils: their combination, and their sensitivities as seen in the fully sampled centre of k-space."""
 
+import keras
 from keras import ops
 
 from mri_zoo.physics.complex import scale
 from mri_zoo.physics.fourier import ifft2c
+
+_EMPTY = "A centre fraction of {} of {} lines is an empty window: no sensitivity maps."
 
 
 def root_sum_of_squares(coil_images, axis=1):
@@ -18,42 +21,68 @@ def normalize_maps(maps):
     return scale(maps, ops.where(norm > 1e-12, 1 / norm, 0.0))
 
 
-def estimate_sensitivity_maps(kspace, center_fraction=0.08):
-    """Sensitivity maps from the low-frequency window of k-space.
+def low_frequency_images(kspace, center_fraction=0.08, at_least_two=False):
+    """Coil images of the low-frequency window of k-space.
 
-    Both axes keep the ``2 * (int(n * center_fraction) // 2)`` lines around ``n // 2``; the coil images of this window
-    are divided by their root-sum-of-squares.
+    Both axes keep the ``2 * (int(n * center_fraction) // 2)`` lines around ``n // 2``.
 
     Args:
         kspace: (batch, coil, height, width) complex64, undersampled or not, its centre sampled.
         center_fraction: extent of the window relative to each axis; the thesis takes the mask's, 0.32 / acceleration.
+        at_least_two: a window of two lines is better than none.
 
     Returns:
-        (batch, coil, height, width) complex64, unit root-sum-of-squares.
+        (batch, coil, height, width) complex64.
 
     Raises:
-        ValueError: if the window of a known size is empty.
+        ValueError: if the window is empty; inside a graph of TensorFlow that leaves the size open, its
+            `InvalidArgumentError`.
+    """
+    height, width = ops.shape(kspace)[-2:]
+    rows, columns = (_window(size, center_fraction, at_least_two) for size in (height, width))
+    window = rows[:, None] * columns
+    return ifft2c(scale(kspace, window))
+
+
+def estimate_sensitivity_maps(kspace, center_fraction=0.08):
+    """Sensitivity maps, (batch, coil, height, width) complex64: `low_frequency_images` of unit root-sum-of-squares.
 
     Reference: Ramzi, thesis, section 5.1; `extract_smaps` of fastmri-reproducible-benchmark.
     """
-    height, width = ops.shape(kspace)[-2:]
-    window = _window(height, center_fraction)[:, None] * _window(width, center_fraction)
-    return normalize_maps(ifft2c(scale(kspace, window)))
+    return normalize_maps(low_frequency_images(kspace, center_fraction))
 
 
-def _window(size, fraction):
-    half = _half_window(size, fraction)
-    if isinstance(half, int) and half < 1:
-        raise ValueError(f"A centre fraction of {fraction} of {size} lines is an empty window: no sensitivity maps.")
-    position = ops.arange(size) - size // 2
+def check_window(size, center_fraction):
+    """Refuse a size, one of the axes of k-space, whose `low_frequency_images` would be of no line.
+
+    Raises:
+        ValueError: says so.
+    """
+    if int(size * center_fraction) < 2:
+        raise ValueError(_EMPTY.format(center_fraction, size))
+
+
+def _window(size, fraction, at_least_two):
+    position, half = ops.arange(size) - size // 2, _half_window(size, fraction, at_least_two)
     return ops.cast((position >= -half) & (position < half), "float32")
 
 
-def _half_window(size, fraction):
+def _half_window(size, fraction, at_least_two):
     if isinstance(size, int):
+        if at_least_two:
+            return max(int(size * fraction) // 2, 1)
+        check_window(size, fraction)
         return int(size * fraction) // 2
     # The window must not lose a line to float32: 100 * 0.08 is 7.9999995 there.
-    return ops.cast(ops.cast(size, "float32") * fraction + 1e-4, "int32") // 2
+    half = ops.cast(ops.cast(size, "float32") * fraction + 1e-4, "int32") // 2
+    if at_least_two:
+        return ops.maximum(half, 1)
+    if keras.backend.backend() == "tensorflow":  # alone in leaving sizes open
+        import tensorflow as tf
+
+        with tf.control_dependencies([tf.debugging.assert_positive(half, _EMPTY.format(fraction, "so few"))]):
+            half = tf.identity(half)
+    return half
 
 
 def low_frequency_lines(width, number):

@@ -52,15 +52,18 @@ def pipe_density(trajectory, size, num_iterations=10):
 
 
 def radial_density(trajectory, size, power=None):
-    """The ramp of spokes through the centre, |w|**power, not below what the crowd of samples there allows.
+    """The part of k-space that each sample of spokes through the centre has for itself.
 
-    The lower limit is the inverse of the response of A^H A, without weights, in the middle of an image of ones.
+    That is the integral of ``|w|**(dim - 1)`` along the spoke, from half a step before the sample to half a step
+    behind: the ramp, but for the samples next to the centre. A step is the median distance of samples that follow each
+    other.
 
     Args:
-        trajectory: (samples, dim) or (batch, samples, dim).
+        trajectory: (samples, dim) or (batch, samples, dim), one spoke after the other.
         size: of the image.
-        power: 1 for spokes in a plane, 2 for spokes in space; by default the number of axes minus 1. The predecessor
-            takes 1 for both.
+        power: take the predecessor's weights instead, ``|w|**power``, but not below 4 (in space 8) times the inverse of
+            the response of A^H A in the middle of an image of ones. It takes 1 in space, too. They blur: the centre has
+            a multiple of its share.
 
     Returns:
         (samples,) or (batch, samples) float32.
@@ -68,15 +71,21 @@ def radial_density(trajectory, size, power=None):
     Raises:
         ValueError: if the trajectory is not one, or the power negative or not finite.
     """
-    power = len(size) - 1 if power is None else power
-    if not 0 <= power < math.inf:
+    if power is not None and not 0 <= power < math.inf:
         raise ValueError(f"`power` must be a finite number >= 0, got {power}.")
 
     def weights_of(trajectory):
+        radius = np.linalg.norm(trajectory, axis=-1)
+        if power is None:
+            half = np.median(np.linalg.norm(np.diff(trajectory, axis=0), axis=-1)) / 2
+            if not half:
+                raise ValueError("Samples that follow each other lie at one point: these are no spokes.")
+            ends, dimensions = (radius + half, radius - half), len(size)
+            return np.subtract(*(np.sign(end) * np.abs(end) ** dimensions for end in ends))
         response = _gain(np.ones(len(trajectory), "float32"), trajectory, size)
         # The factor is that of the predecessor's scaling of the transform.
         lowest = 2 ** len(size) / np.abs(response[tuple(n // 2 for n in size)])
-        return np.maximum((np.linalg.norm(trajectory, axis=-1) / np.pi) ** power, lowest)
+        return np.maximum((radius / np.pi) ** power, lowest)
 
     return _for_each(weights_of, trajectory, size)
 

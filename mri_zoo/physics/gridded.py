@@ -28,7 +28,7 @@ class Gridded(Cartesian):
 
     Args:
         image_size: of batches that have neither maps nor kernel.
-        center_fraction: see `Cartesian`.
+        center_fraction, phase: see `Cartesian`.
 
     Reference: Ramzi, thesis, section 5.2.5; `grid_non_cartesian` of fastmri-reproducible-benchmark.
     """
@@ -36,18 +36,20 @@ class Gridded(Cartesian):
     along_trajectory = True
     supports_jit = False
 
-    def __init__(self, image_size=None, center_fraction=0.08):
-        super().__init__(2, center_fraction)
+    def __init__(self, image_size=None, center_fraction=0.08, phase="given"):
+        super().__init__(2, center_fraction, phase=phase)
         self._samples = NonCartesian(image_size, center_fraction=1)  # the maps are of the grid
 
     def check(self, batch):
         """See `NonCartesian`."""
         if "trajectory" in batch:
             self._samples.check(batch)
+        else:  # it is on the grid
+            super().check(batch)
 
     def complete(self, batch):
         """The batch on the grid: `kspace` (batch, coil, height, width), `mask` of ones, `sensitivity_maps`."""
-        if "trajectory" not in batch:  # it is on the grid
+        if "trajectory" not in batch:
             return super().complete(batch)
         self.check(batch)
         size, (slices, coils, number) = self._samples.size(batch), ops.shape(batch["kspace"])
@@ -65,7 +67,11 @@ class Gridded(Cartesian):
 
     def get_config(self):
         """The constructor's arguments."""
-        return {"image_size": self._samples.image_size, "center_fraction": self.center_fraction}
+        return {
+            "image_size": self._samples.image_size,
+            "center_fraction": self.center_fraction,
+            "phase": self.phase,
+        }
 
 
 def grid_linearly(kspace, trajectory, size):

@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from mri_zoo.physics.acquisition import Acquisition
-from mri_zoo.physics.coils import normalize_maps
+from mri_zoo.physics.checks import check_batch, check_finite, check_unit_maps, needed, values
 from mri_zoo.physics.complex import scale
 from mri_zoo.physics.nufft import (
     IMPLEMENTATIONS,
@@ -43,6 +43,7 @@ class NonCartesian(Acquisition):
         dimensions: 2 or 3.
         implementation: of the transform, see `nufft`.
         center_fraction: extent of the window of low frequencies of the estimated sensitivity maps, relative to k-space.
+        phase: of the images that networks see, see `Acquisition`.
 
     Raises:
         KeyError: if `kspace`, `trajectory` or `density` is missing.
@@ -53,7 +54,8 @@ class NonCartesian(Acquisition):
 
     along_trajectory = True
 
-    def __init__(self, image_size=None, dimensions=2, implementation="auto", center_fraction=0.08):
+    def __init__(self, image_size=None, dimensions=2, implementation="auto", center_fraction=0.08, phase="given"):
+        super().__init__(phase)
         if dimensions not in (2, 3):
             raise ValueError(f"`dimensions` must be 2 or 3, got {dimensions}.")
         if image_size is not None and (len(image_size) != dimensions or min(image_size) < 1):
@@ -92,38 +94,28 @@ class NonCartesian(Acquisition):
             KeyError: if `kspace` or `trajectory` is missing.
             ValueError: says what is wrong.
         """
-        _needed(batch, "kspace")
-        trajectory = self._trajectory(batch)
-        image_axes = ("depth", "height", "width")[-self.dimensions :]
-        axes = {
-            "kspace": ("batch", "coil", "samples"),
-            "trajectory": ("batch or 1", "samples", str(self.dimensions)),
-            "density": ("batch or 1", "samples"),
-            "sensitivity_maps": ("batch or 1", "coil", *image_axes),
-            "kernel": ("batch or 1", *(f"twice the {axis}" for axis in image_axes)),
-        }
-        shapes = {key: tuple(batch[key].shape) for key in axes if key in batch}
-        for key, shape in shapes.items():
-            fits = len(shape) == len(axes[key]) and _fits(shape[0], 1, shapes["kspace"][0])
-            if key == "sensitivity_maps" and fits:
-                fits = _fits(shape[1], shapes["kspace"][1])
-            if not fits:
-                raise ValueError(
-                    f"`{key}` must have the shape ({', '.join(axes[key])}), got {shape} with `kspace` of "
-                    f"{shapes['kspace']}."
-                )
-        lengths = {key: shape[axes[key].index("samples")] for key, shape in shapes.items() if "samples" in axes[key]}
-        if len({length for length in lengths.values() if length is not None}) > 1:
-            counts = ", ".join(f"{length} in `{key}`" for key, length in lengths.items())
-            raise ValueError(f"The numbers of samples differ: {counts}.")
-        if (values := _values(trajectory)) is not None:
-            check_trajectory(values, self.dimensions)
+        axes = ("depth", "height", "width")[-self.dimensions :]
+        shapes = check_batch(
+            batch,
+            {
+                "kspace": ("batch", "coil", "samples"),
+                "trajectory": ("batch or 1", "samples", str(self.dimensions)),
+                "density": ("batch or 1", "samples"),
+                "sensitivity_maps": ("batch or 1", "coil", *axes),
+                "kernel": ("batch or 1", *(f"twice the {axis}" for axis in axes)),
+            },
+            required=("kspace", "trajectory"),
+        )
+        trajectory = batch["trajectory"]
+        if (known := values(trajectory)) is not None:
+            check_trajectory(known, self.dimensions)
             if isinstance(trajectory, np.ndarray):  # a backend may try a model on tensors of ones
-                check_reach(values, self.size(batch))
-        if "density" in batch and (density := _values(batch["density"])) is not None:
+                check_reach(known, self.size(batch))
+        if "density" in batch and (density := values(batch["density"])) is not None:
             check_density(density)
-        if (kspace := _values(batch["kspace"])) is not None and not np.all(np.isfinite(kspace)):
-            raise ValueError("`kspace` holds NaN or infinite values.")
+        check_finite(batch, shapes)
+        if isinstance(batch.get("sensitivity_maps"), np.ndarray):
+            check_unit_maps(batch["sensitivity_maps"])
         if isinstance(trajectory, np.ndarray) and shapes["kspace"][1] != 1 and "sensitivity_maps" not in batch:
             counted = ops.convert_to_numpy(self._is_central(trajectory))
             if "density" in batch:
@@ -154,7 +146,7 @@ class NonCartesian(Acquisition):
         """
         self.check(batch)
         if "density" in batch:
-            batch = self.with_maps(batch)
+            return self.uncompensated(self.with_maps(batch), 0.5**self.dimensions)
         return self.with_maps(self.uncompensated(batch, 0.5**self.dimensions))
 
     def uncompensated(self, batch, weight=1.0):
@@ -167,17 +159,14 @@ class NonCartesian(Acquisition):
         kernel = normal_kernel(batch["trajectory"], density, self.size(batch), self.implementation)
         return {**batch, "density": density, "kernel": kernel}
 
-    def estimate_maps(self, batch):
-        """Sensitivity maps (batch, coil, *size) from the samples near the centre of k-space.
-
-        The samples with all ``|w_d| <= center_fraction * pi / 2`` make coil images, which are divided by their
-        root-sum-of-squares.
+    def calibration_images(self, batch, needed=True):
+        """Coil images (batch, coil, *size) of the samples with all ``|w_d| <= center_fraction * pi / 2``.
 
         Reference: Ramzi, thesis, section 5.2; `non_cartesian_extract_smaps` of fastmri-reproducible-benchmark.
         """
         inside = self._is_central(self._trajectory(batch))
         low = scale(batch["kspace"], ops.cast(inside, "float32")[:, None])
-        return normalize_maps(self.coil_adjoint(low, batch))
+        return self.coil_adjoint(low, batch)
 
     @property
     def _bound(self):
@@ -215,7 +204,7 @@ class NonCartesian(Acquisition):
         return normal_kernel(self._trajectory(batch), self._density(batch), self.size(batch), self.implementation)
 
     def _trajectory(self, batch):
-        trajectory = _needed(batch, "trajectory")
+        trajectory = needed(batch, "trajectory")
         if len(trajectory.shape) != 3 or trajectory.shape[-1] != self.dimensions:
             raise ValueError(
                 f"`trajectory` must have the shape (batch or 1, samples, {self.dimensions}), got "
@@ -239,23 +228,5 @@ class NonCartesian(Acquisition):
             "dimensions": self.dimensions,
             "implementation": self.implementation,
             "center_fraction": self.center_fraction,
+            "phase": self.phase,
         }
-
-
-def _needed(batch, key):
-    if key not in batch:
-        raise KeyError(f"The batch has no `{key}`, which this acquisition needs; it has {', '.join(batch)}.")
-    return batch[key]
-
-
-def _fits(extent, *allowed):
-    """Whether an extent is one of those allowed, as far as they are known."""
-    return extent is None or None in allowed or extent in allowed
-
-
-def _values(x):
-    """As a NumPy array, None where only the graph is known."""
-    try:
-        return ops.convert_to_numpy(x)
-    except (NotImplementedError, TypeError):  # what TensorFlow and PyTorch raise, and JAX
-        return None

@@ -147,6 +147,10 @@ def train_here(recipe, output, resume=False, prepared=None, report=print, verbos
     type(model.optimizer).finalize_variable_values(model.optimizer, model.trainable_variables)
     done = {**recipe, "epochs": len(history)}  # fewer where `patience` ended it
     card["training"] = recipe["card"].get("training", describe(done, data.steps(), checkpoint.epoch, before))
+    with data.errors():
+        shown, _ = next(iter(data.validation()), (None, None))
+    if shown is not None:
+        network.physics.phase = network.physics.phase_after(shown)
     with room_told():
         save_preset(preset, network, recipe["scaling"], recipe["sampling"], card)
     return network

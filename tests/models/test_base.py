@@ -106,7 +106,7 @@ def test_alternating_signs_equal_transforms_that_are_not_centred(rng, name):
     plain = {**batch, "kspace": signs * batch["kspace"], "sensitivity_maps": -signs * batch["sensitivity_maps"]}
     if name == "refined_maps":  # from the centre of k-space
         del batch["sensitivity_maps"], plain["sensitivity_maps"]
-    model, reference = create(name, physics=Cartesian(alternating_signs=True)), create(name, physics=NotCentred())
+    model, reference = [create(name, physics=physics) for physics in (Cartesian(alternating_signs=True), NotCentred())]
     expected, _ = reference(plain), model(batch)
     model.set_weights(reference.get_weights())
     assert deviation(name, model(batch), expected) < 1e-5

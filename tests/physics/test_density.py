@@ -108,7 +108,33 @@ def test_density_of_a_ball_grows_with_the_square_of_the_radius(rng):
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     trajectory = (directions[:, None] * np.linspace(0.2, 1, 9)[:, None] * 3).reshape(-1, 3)
     weights = radial_density(trajectory, (8, 10, 9)).reshape(400, 9)
-    np.testing.assert_allclose(weights[:, -1] / weights[:, 4], (1 / 0.6) ** 2, rtol=1e-4)
+    shells = [((r + 0.05) ** 3 - (r - 0.05) ** 3) for r in (1, 0.6)]
+    np.testing.assert_allclose(weights[:, -1] / weights[:, 4], shells[0] / shells[1], rtol=1e-4)
+
+
+@pytest.mark.parametrize("shift", [0, 0.5])  # with a sample in the centre, and without
+def test_spokes_show_an_object_as_sharp_as_their_cells_do(shift):
+    size, angles = (48, 48), np.pi * np.arange(76) / 76
+    radius = 2 * np.pi / 96 * (np.arange(96) - 48 + shift)
+    trajectory = np.stack([radius * np.sin(angles)[:, None], radius * np.cos(angles)[:, None]], axis=-1)
+    trajectory = trajectory.reshape(-1, 2).astype("float32")
+    y, x = np.mgrid[-1:1:48j, -1:1:48j]
+    image = ((x / 0.6) ** 2 + (y / 0.8) ** 2 < 1) - 0.5 * ((x - 0.2) ** 2 + y**2 < 0.04)
+    samples = nufft(image[None, None].astype("complex64"), trajectory[None])
+
+    def error(weights):
+        shown = np.asarray(nufft_adjoint(weights * samples, trajectory[None], size))[0, 0]
+        return relative_error(shown * (np.vdot(shown, image) / np.vdot(shown, shown)), image)
+
+    best = error(voronoi_density(trajectory, size))
+    assert best < 0.2 and error(radial_density(trajectory, size)) < 1.05 * best
+    if not shift:
+        assert error(radial_density(trajectory, size, power=1)) > 1.5 * best  # the predecessor's centre
+
+
+def test_samples_at_one_point_are_no_spokes():
+    with pytest.raises(ValueError, match="no spokes"):
+        radial_density(np.repeat(np.linspace([-3, 0], [3, 0], 20), 3, axis=0), (8, 8))
 
 
 def test_batches_and_coinciding_samples(rng):

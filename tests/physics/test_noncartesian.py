@@ -146,7 +146,11 @@ def test_size_comes_from_maps_then_kernel_then_argument(rng):
     "change, error, message",
     [
         ({"trajectory": np.zeros((2, 90, 3), "float32")}, ValueError, r"samples, 2\), got \(2, 90, 3\)"),
-        ({"trajectory": np.zeros((2, 80, 2), "float32")}, ValueError, "90 in `kspace`, 80 in `trajectory`"),
+        (
+            {"trajectory": np.zeros((2, 80, 2), "float32")},
+            ValueError,
+            r"`trajectory` .*got \(2, 80, 2\) with",
+        ),
         ({"trajectory": np.zeros((3, 90, 2), "float32")}, ValueError, r"\(batch or 1, samples, 2\), got \(3, 90, 2\)"),
         ({"kspace": np.ones((2, 90), "complex64")}, ValueError, r"`kspace` .*\(batch, coil, samples\), got \(2, 90\)"),
         ({"density": np.ones(90, "float32")}, ValueError, r"`density` .*\(batch or 1, samples\), got \(90,\)"),
@@ -157,7 +161,7 @@ def test_size_comes_from_maps_then_kernel_then_argument(rng):
         ),
         ({"sensitivity_maps": np.ones((2, 3, 8, 9), "complex64")}, ValueError, r"got \(2, 3, 8, 9\) with `kspace` of"),
         ({"kernel": np.ones((2, 16), "float32")}, ValueError, r"twice the height, twice the width\), got \(2, 16\)"),
-        ({"density": np.ones((1, 91), "float32")}, ValueError, "91 in `density`"),
+        ({"density": np.ones((1, 91), "float32")}, ValueError, r"`density` .*got \(1, 91\)"),
         ({"trajectory": np.full((2, 90, 2), 4, "float32")}, ValueError, "radians per pixel"),
         ({"trajectory": np.full((2, 90, 2), np.nan, "float32")}, ValueError, "trajectory holds NaN"),
         (
