@@ -57,9 +57,9 @@ class Encoding:
 
     @functools.cached_property
     def gain(self):
-        """How bright A^H D A shows an ellipsoid of three quarters of the field of view: 1 is as bright as it is."""
+        """How bright A^H D A shows an ellipsoid of four fifths of the field of view: 1 is as bright as it is."""
         axes = np.meshgrid(*[np.linspace(-1, 1, n) for n in self.size], indexing="ij", sparse=True)
-        image = (sum(axis**2 for axis in axes) < 0.75**2).astype(np.complex64)
+        image = (sum(axis**2 for axis in axes) < 0.8**2).astype(np.complex64)
         shown = self.adjoint(self.measure(image[None]))[0]
         return float(np.sum((image.conj() * shown).real) / np.sum(image.real))
 

@@ -38,7 +38,7 @@ def brightness(shown, image):
 def test_gain_is_the_brightness_of_an_object(image, shift):
     encoding = make_encoding(spokes(shift), (64, 64), gain=1)
     shown = encoding.adjoint(encoding.measure(image[None]))[0]
-    assert encoding.gain == pytest.approx(1, rel=1e-3) and brightness(shown, image) == pytest.approx(1, abs=0.06)
+    assert encoding.gain == pytest.approx(1, rel=1e-3) and brightness(shown, image) == pytest.approx(1, abs=0.08)
     published = make_encoding(spokes(shift), (64, 64))
     assert published.gain > 1.2 if not shift else published.gain < 0.8
     scaled = published.with_gain(1)
@@ -55,7 +55,7 @@ def test_models_without_weights_show_the_brightness_of_the_scan(image, model, sh
     kspace = encoding.measure(image[None])[None]
     info = SimpleNamespace(name="v", trajectory=encoding.trajectory)
     shown = reconstruct(preset, SimpleNamespace(info=info, kspace=kspace), encoding)[0]
-    assert brightness(np.abs(shown), image) == pytest.approx(1, abs=0.06)
+    assert brightness(np.abs(shown), image) == pytest.approx(1, abs=0.08)
 
 
 def test_a_network_sees_the_gain_that_it_was_trained_with(image, monkeypatch):
@@ -85,4 +85,4 @@ def test_brightness_is_that_of_bart(tmp_path, centre):
     source = open_volume(tmp_path / "ksp.cfl", image_size=(64, 64))
     volume = source.read()
     shown = draw_sampling(None, source.info).adjoint(volume.kspace[0])
-    assert brightness(np.abs(shown[0]), expected) == pytest.approx(1, abs=0.06)
+    assert brightness(np.abs(shown[0]), expected) == pytest.approx(1, abs=0.08)
