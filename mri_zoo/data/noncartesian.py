@@ -58,18 +58,24 @@ class Encoding:
     @functools.cached_property
     def gain(self):
         """How bright A^H D A shows an ellipsoid of four fifths of the field of view: 1 is as bright as it is."""
-        axes = np.meshgrid(*[np.linspace(-1, 1, n) for n in self.size], indexing="ij", sparse=True)
+        axes = np.meshgrid(*[(2 * np.arange(n) + 1) / n - 1 for n in self.size], indexing="ij", sparse=True)
         image = (sum(axis**2 for axis in axes) < 0.8**2).astype(np.complex64)
         shown = self.adjoint(self.measure(image[None]))[0]
         return float(np.sum((image.conj() * shown).real) / np.sum(image.real))
 
     def with_gain(self, gain):
         """With density and kernel scaled to this `gain`; the encoding itself where it differs by a thousandth."""
+        if not 0 < self.gain < math.inf:
+            raise ValueError(f"The density compensation shows nothing of an object: its gain is {self.gain:.3g}.")
         factor = np.float32(gain / self.gain)
         if abs(factor - 1) < 1e-3:
             return self
-        kernel = None if self.kernel is None else self.kernel * factor
-        return dataclasses.replace(self, density=self.density * factor, kernel=kernel)
+        kept = self.__dict__.setdefault("_scaled", {})  # `reconstruct` asks for it with each slice
+        if gain not in kept:
+            kernel = None if self.kernel is None else self.kernel * factor
+            kept.clear()
+            kept[gain] = dataclasses.replace(self, density=self.density * factor, kernel=kernel)
+        return kept[gain]
 
     def measure(self, images):
         """Samples (coil, samples) complex64 of coil images (coil, *size)."""

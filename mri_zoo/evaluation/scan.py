@@ -107,8 +107,8 @@ def reconstruct_file(
     line = f"{output}: {what} by {preset.name}, {done}, acceleration {acceleration:.2f}{hint}"
     if info.recon_size is not None:
         line += "; cropped to the {} x {} pixels of the header's reconSpace".format(*info.recon_size)
-    if preset.model.physics.phase == "removed" and info.num_coils == 1 and not isinstance(scan, ImageFile | NIfTIFile):
-        line += "; the network knows magnitude images: the coil's own phase was taken off"
+    if preset.model.physics.phase != "given" and info.num_coils == 1 and not isinstance(scan, ImageFile | NIfTIFile):
+        line += "; the network knows images without a phase: that of the coil is estimated and taken off"
     return "; ".join([line, *([note] if note else []), *scan.info.notes])
 
 

@@ -14,6 +14,7 @@ from mri_zoo.models.preset import preset_from_config, preset_to_config
 from mri_zoo.models.replicas import added_losses, is_shared, number_of_replicas, summed_once, synchronized, whole_batch
 from mri_zoo.physics.acquisition import Acquisition
 from mri_zoo.physics.cartesian import Cartesian
+from mri_zoo.physics.checks import values
 
 
 class ReconstructionModel(keras.Model):
@@ -116,8 +117,8 @@ class ReconstructionModel(keras.Model):
         return super().predict_on_batch(x)
 
     def __call__(self, batch, *args, **kwargs):
-        """The reconstructed image; arrays are checked while they are arrays, before Keras makes tensors of them."""
-        if isinstance(batch, dict) and any(isinstance(value, np.ndarray) for value in batch.values()):
+        """The reconstructed image; values are checked while they are known, before Keras makes tensors of them."""
+        if isinstance(batch, dict) and all(values(value) is not None for value in batch.values()):
             self._check(batch)
         return super().__call__(batch, *args, **kwargs)
 
@@ -133,11 +134,15 @@ class ReconstructionModel(keras.Model):
             self._maybe_reset_call_context()
 
     def _check(self, x):
-        if isinstance(x, dict):
-            for key in ("kspace", "sensitivity_maps"):
-                if isinstance(x.get(key), np.ndarray) and x[key].dtype != np.complex64:
-                    raise ValueError(f"`{key}` must be complex64, got {x[key].dtype}.")
-            self.physics.check(x)
+        if not isinstance(x, dict):
+            return
+        # A backend may try a model on maps of ones, which are none.
+        known = {key: values(value) for key, value in x.items() if key != "sensitivity_maps"}
+        x = x | {key: value for key, value in known.items() if value is not None}
+        for key in ("kspace", "sensitivity_maps"):
+            if key in x and keras.backend.standardize_dtype(x[key].dtype) != "complex64":
+                raise ValueError(f"`{key}` must be complex64, got {keras.backend.standardize_dtype(x[key].dtype)}.")
+        self.physics.check(x)
 
     def _shared_out(self, data):
         if not is_shared(self):
@@ -161,10 +166,10 @@ class ReconstructionModel(keras.Model):
 
     def _repeated(self, x):
         self._check(x)
-        if not isinstance(x, dict) or not all(isinstance(value, np.ndarray) for value in x.values()):
+        if not isinstance(x, dict) or any(values(value) is None for value in x.values()):
             return x
         number = max(map(len, x.values()))
-        return {key: np.repeat(value, number, axis=0) if len(value) == 1 else value for key, value in x.items()}
+        return {key: ops.repeat(value, number, axis=0) if len(value) == 1 else value for key, value in x.items()}
 
     def steps(self, batch):
         """The images that a training may judge, a list that ends with the one of `call`: here, that one alone.

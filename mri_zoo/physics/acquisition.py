@@ -6,8 +6,8 @@ from mri_zoo.physics.coils import normalize_maps
 from mri_zoo.physics.complex import from_real, scale
 from mri_zoo.physics.fourier import fft2c, fft3c
 
-PHASES = ("given", "calibrated", "removed")
-_IMAGINARY = 0.02  # the part of a real image's energy that a window of k-space may make imaginary: it has an even width
+PHASES = ("given", "calibrated")
+_IMAGINARY = 1e-3  # the part of a real image's energy that rounding, or a trajectory, may make imaginary
 
 
 class Acquisition:
@@ -19,11 +19,11 @@ class Acquisition:
     x exp(-i p). A network knows the phase of the images that it was trained on alone, so `phase` says which that is.
 
     Args:
-        phase: of the images that networks see. "given": maps of the batch stay as they are. "calibrated": maps,
-            wherever they are from, get the phase with which the low frequencies of S^H c, c the coil images, are real
-            and positive, as those of `estimate_maps` have it: for networks that were trained with estimated maps.
-            "removed": a single coil gets a map of that phase, too, unless its image is real and positive already: for
-            networks that were trained on magnitude images. Trainings by recipes find it out.
+        phase: of the images that networks see. "given": maps of the batch stay as they are, and a single coil has no
+            map. "calibrated": maps, wherever they are from, get the phase with which the low frequencies of S^H c, c
+            the coil images, are real and positive, as those of `estimate_maps` have it; and a single coil gets a map of
+            that phase, unless its image is real and positive already. So a network should have it that was trained
+            with estimated maps, or on magnitude images. Trainings by recipes find it out.
 
     Raises:
         ValueError: if there is no such `phase`.
@@ -94,20 +94,24 @@ class Acquisition:
         Where several coils have none they are those of `estimate_maps`.
         """
         coils, given = batch["kspace"].shape[1], batch.get("sensitivity_maps")
-        if coils == 1 and self.phase != "removed" or given is not None and self.phase == "given":
-            return batch
-        if not self.can_calibrate and (coils == 1 or given is not None):
+        if self.phase == "given" and (coils == 1 or given is not None):
             return batch
         low = self.calibration_images(batch, needed=given is None and coils != 1)
-        phase = _phase(self.combine(low, batch))[:, None]
-        maps = normalize_maps(low) if given is None else given * phase
-        if coils in (1, None):
-            maps_of_one = from_real(ops.ones_like(ops.real(low))) if given is None else given
-            if self.phase == "removed":
-                maps_of_one = maps_of_one * phase
-            # Whether there is one may be known at run time only.
-            maps = maps_of_one if coils == 1 else ops.where(ops.shape(low)[1] == 1, maps_of_one, maps)
+        if given is not None:
+            maps = given * _phase(self.combine(low, batch))[:, None]
+        elif coils == 1:
+            maps = self._map_of_one_coil(low, batch)
+        else:
+            maps = normalize_maps(low)
+            if coils is None:  # known at run time only
+                maps = ops.where(ops.shape(low)[1] == 1, self._map_of_one_coil(low, batch), maps)
         return {**batch, "sensitivity_maps": maps}
+
+    def _map_of_one_coil(self, low, batch):
+        if self.phase == "given":
+            return from_real(ops.ones_like(ops.real(low)))
+        balanced = self.calibration_images(batch, needed=False, symmetric=True)
+        return _phase(low[:, 0], balanced[:, 0])[:, None]
 
     def phase_after(self, batch):
         """The `phase` of a network that has learned from such batches, where its own is "given".
@@ -118,8 +122,10 @@ class Acquisition:
             return self.phase
         if batch["kspace"].shape[1] != 1:
             return "calibrated"
-        low = self.combine(self.calibration_images(batch, needed=False), batch)
-        return "removed" if bool(ops.all(_phase(low) == 1)) else self.phase
+        batch = self.complete(batch)  # which puts samples of a trajectory on the grid of `Gridded`
+        image = self.calibration_images(batch, needed=False, symmetric=True)
+        known = ops.any(ops.abs(image) > 0)
+        return "calibrated" if bool(known) and bool(ops.all(_is_positive(image))) else "given"
 
     def estimate_maps(self, batch):
         """Sensitivity maps (batch, coil, *size): the `calibration_images`, divided by their root-sum-of-squares."""
@@ -139,13 +145,17 @@ class Acquisition:
         return cls(**config)
 
 
-def _phase(image):
-    """exp(i angle) of an image (batch, ...); 1 everywhere in an image that is real and positive but for ripples."""
+def _phase(image, judged=None):
+    """exp(i angle) of an image (batch, ...); 1 in all pixels where the image `judged`, by default it, is positive."""
     magnitude = ops.abs(image)
-    axes = tuple(range(1, len(image.shape)))
-    energy, imaginary = (ops.sum(ops.square(x), axis=axes, keepdims=True) for x in (magnitude, ops.imag(image)))
-    positive = ops.sum(ops.real(image), axis=axes, keepdims=True) >= 0
-    positive = ops.logical_and(positive, imaginary < _IMAGINARY * energy)
+    positive = _is_positive(image if judged is None else judged)
     known = ops.logical_and(magnitude > 1e-12, ops.logical_not(positive))
     phase = scale(image, 1 / ops.maximum(magnitude, 1e-12))
     return ops.where(known, phase, from_real(ops.ones_like(magnitude)))
+
+
+def _is_positive(image):
+    """Which images (batch, ...) are real and positive but for ripples: (batch, 1, ...)."""
+    axes = tuple(range(1, len(image.shape)))
+    energy, imaginary = (ops.sum(ops.square(x), axis=axes, keepdims=True) for x in (ops.abs(image), ops.imag(image)))
+    return ops.logical_and(ops.sum(ops.real(image), axis=axes, keepdims=True) >= 0, imaginary <= _IMAGINARY * energy)

@@ -30,7 +30,7 @@ class Cartesian(Acquisition):
         alternating_signs: networks see k-space times (-1)^(row + column) and sensitivity maps likewise, as if the
             Fourier transform of even sizes were not centred; so DIRECT trained for Calgary-Campinas. Batches, the
             operators and images stay as they are.
-        phase: of the images that networks see, see `Acquisition`; in three dimensions maps stay as given.
+        phase: of the images that networks see, see `Acquisition`.
 
     Raises:
         KeyError: if `kspace` or `mask` is missing.
@@ -43,6 +43,8 @@ class Cartesian(Acquisition):
         super().__init__(phase)
         if dimensions not in (2, 3):
             raise ValueError(f"`dimensions` must be 2 or 3, got {dimensions}.")
+        if dimensions == 3 and phase != "given":
+            raise ValueError(f"`phase` must be given in three dimensions, where no maps are estimated, got {phase!r}.")
         if not 0 < center_fraction <= 1:
             raise ValueError(f"`center_fraction` must be in (0, 1], got {center_fraction}.")
         self.dimensions, self.center_fraction = dimensions, center_fraction
@@ -73,8 +75,22 @@ class Cartesian(Acquisition):
         check_finite(batch, [key for key in shapes if isinstance(batch[key], np.ndarray)])
         if isinstance(batch["mask"], np.ndarray):
             check_mask(batch["mask"], batch["kspace"], self.dimensions)
+            if self.phase != "given":
+                self._check_center(batch["mask"], shapes["kspace"][-2:])
         if isinstance(batch.get("sensitivity_maps"), np.ndarray):
             check_unit_maps(batch["sensitivity_maps"])
+
+    def _check_center(self, mask, size):
+        """Refuse a mask (..., 1 or height, width) without a sample in the window from where the phase is known."""
+        for axis, n in zip((-2, -1), size, strict=True):
+            half = max(int(n * self.center_fraction) // 2, 1)
+            if mask.shape[axis] == n:
+                mask = np.take(mask, range(n // 2 - half, min(n // 2 + half, n)), axis)
+        if not mask.any(axis=(-2, -1)).all():
+            raise ValueError(
+                "`mask` has no sample in the centre of k-space, from where the phase that the network knows is found: "
+                "enlarge `center_fraction` of its acquisition, or sample the centre."
+            )
 
     def coil_forward(self, coil_images, batch):
         """M F c: coil images (batch, coil, height, width) to sampled k-space of the same shape."""
@@ -104,11 +120,18 @@ class Cartesian(Acquisition):
         self.check(batch)
         return self.with_maps(batch)
 
-    def calibration_images(self, batch, needed=True):
-        """Coil images of the centre of k-space, see `low_frequency_images`; an empty window is told where `needed`."""
+    def calibration_images(self, batch, needed=True, symmetric=False):
+        """Coil images of the centre of k-space, see `low_frequency_images`.
+
+        An empty window is told where they are `needed`. Of `symmetric` ones each sample has its counterpart on the
+        other side of the centre: those of a real image are real.
+        """
         if self.dimensions == 3:
             raise ValueError("3-D multi-coil data needs `sensitivity_maps` in the batch.")
-        return low_frequency_images(self._sample(batch["kspace"], batch), self.center_fraction, not needed)
+        kspace = self._sample(batch["kspace"], batch)
+        if symmetric:
+            kspace = scale(kspace, _turned(batch["mask"], self.dimensions))
+        return low_frequency_images(kspace, self.center_fraction, not needed, symmetric)
 
     def kspace_as_seen(self, kspace):
         """K-space (..., height, width) as networks see it, and the inverse."""
@@ -148,3 +171,10 @@ class Cartesian(Acquisition):
             "alternating_signs": self.alternating_signs,
             "phase": self.phase,
         }
+
+
+def _turned(mask, dimensions):
+    """A mask of k-space turned by 180 degrees about its centre, index ``n // 2``."""
+    axes = tuple(range(-dimensions, 0))
+    sizes = ops.shape(mask)[-dimensions:]
+    return ops.roll(ops.flip(mask, axes), [(n + 1) % 2 for n in sizes], axes)

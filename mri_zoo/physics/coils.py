@@ -21,7 +21,7 @@ def normalize_maps(maps):
     return scale(maps, ops.where(norm > 1e-12, 1 / norm, 0.0))
 
 
-def low_frequency_images(kspace, center_fraction=0.08, at_least_two=False):
+def low_frequency_images(kspace, center_fraction=0.08, at_least_two=False, symmetric=False):
     """Coil images of the low-frequency window of k-space.
 
     Both axes keep the ``2 * (int(n * center_fraction) // 2)`` lines around ``n // 2``.
@@ -30,6 +30,7 @@ def low_frequency_images(kspace, center_fraction=0.08, at_least_two=False):
         kspace: (batch, coil, height, width) complex64, undersampled or not, its centre sampled.
         center_fraction: extent of the window relative to each axis; the thesis takes the mask's, 0.32 / acceleration.
         at_least_two: a window of two lines is better than none.
+        symmetric: leave out the first line of the window, which has no counterpart on the other side of the centre.
 
     Returns:
         (batch, coil, height, width) complex64.
@@ -39,7 +40,7 @@ def low_frequency_images(kspace, center_fraction=0.08, at_least_two=False):
             `InvalidArgumentError`.
     """
     height, width = ops.shape(kspace)[-2:]
-    rows, columns = (_window(size, center_fraction, at_least_two) for size in (height, width))
+    rows, columns = (_window(size, center_fraction, at_least_two, symmetric) for size in (height, width))
     window = rows[:, None] * columns
     return ifft2c(scale(kspace, window))
 
@@ -62,9 +63,9 @@ def check_window(size, center_fraction):
         raise ValueError(_EMPTY.format(center_fraction, size))
 
 
-def _window(size, fraction, at_least_two):
+def _window(size, fraction, at_least_two, symmetric):
     position, half = ops.arange(size) - size // 2, _half_window(size, fraction, at_least_two)
-    return ops.cast((position >= -half) & (position < half), "float32")
+    return ops.cast((position >= symmetric - half) & (position < half), "float32")
 
 
 def _half_window(size, fraction, at_least_two):

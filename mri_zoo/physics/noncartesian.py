@@ -116,7 +116,9 @@ class NonCartesian(Acquisition):
         check_finite(batch, shapes)
         if isinstance(batch.get("sensitivity_maps"), np.ndarray):
             check_unit_maps(batch["sensitivity_maps"])
-        if isinstance(trajectory, np.ndarray) and shapes["kspace"][1] != 1 and "sensitivity_maps" not in batch:
+        if isinstance(trajectory, np.ndarray) and (
+            self.phase != "given" or shapes["kspace"][1] != 1 and "sensitivity_maps" not in batch
+        ):
             counted = ops.convert_to_numpy(self._is_central(trajectory))
             if "density" in batch:
                 counted = counted & (ops.convert_to_numpy(batch["density"]) > 0)
@@ -159,7 +161,7 @@ class NonCartesian(Acquisition):
         kernel = normal_kernel(batch["trajectory"], density, self.size(batch), self.implementation)
         return {**batch, "density": density, "kernel": kernel}
 
-    def calibration_images(self, batch, needed=True):
+    def calibration_images(self, batch, needed=True, symmetric=False):
         """Coil images (batch, coil, *size) of the samples with all ``|w_d| <= center_fraction * pi / 2``.
 
         Reference: Ramzi, thesis, section 5.2; `non_cartesian_extract_smaps` of fastmri-reproducible-benchmark.

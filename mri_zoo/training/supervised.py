@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import itertools
 import math
 import time
 from pathlib import Path
@@ -13,6 +14,8 @@ from mri_zoo.data.preparation import scaling_to_config
 from mri_zoo.data.prepared import PreparedBatches, write_batches
 from mri_zoo.data.sampling import sampling_to_config
 from mri_zoo.data.volume import DataError
+from mri_zoo.models.refined_maps import RefinedMaps
+from mri_zoo.physics.acquisition import Acquisition
 from mri_zoo.presets.config import preset_config
 from mri_zoo.presets.registry import check_preset, load_preset, save_preset
 from mri_zoo.storage import exclusive, write_text
@@ -148,12 +151,18 @@ def train_here(recipe, output, resume=False, prepared=None, report=print, verbos
     done = {**recipe, "epochs": len(history)}  # fewer where `patience` ended it
     card["training"] = recipe["card"].get("training", describe(done, data.steps(), checkpoint.epoch, before))
     with data.errors():
-        shown, _ = next(iter(data.validation()), (None, None))
-    if shown is not None:
-        network.physics.phase = network.physics.phase_after(shown)
+        network.physics.phase = _phase_after(network, data)
     with room_told():
         save_preset(preset, network, recipe["scaling"], recipe["sampling"], card)
     return network
+
+
+def _phase_after(network, data):
+    """The phase of images that a network knows now, by some batches, which must agree."""
+    if any(isinstance(layer, RefinedMaps) for layer in network._flatten_layers()):
+        return network.physics.phase  # its maps are no estimates
+    found = {network.physics.phase_after(inputs) for inputs, _ in itertools.islice(data.validation(), 8)}
+    return found.pop() if len(found) == 1 else network.physics.phase
 
 
 def _repair_log(path, history, report):
@@ -224,7 +233,10 @@ def _learning_rate(recipe):
 
 def initial_model(recipe):
     """The recipe's model, built, with the weights that it starts from."""
-    model = recipe["model"](**recipe["model_arguments"])
+    arguments = dict(recipe["model_arguments"])
+    if isinstance(arguments.get("physics"), Acquisition):  # of each model its own, as a training may change its phase
+        arguments["physics"] = type(arguments["physics"]).from_config(arguments["physics"].get_config())
+    model = recipe["model"](**arguments)
     model.build()
     if recipe["initial_weights"] is not None:
         given = load_preset(recipe["initial_weights"]).model

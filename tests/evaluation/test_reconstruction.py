@@ -133,7 +133,7 @@ def test_cg_sense_by_name_is_conjugate_gradients_on_any_sampling(rng, kind):
             *("v.h5", 1, coils, *size[-2:]), trajectory=trajectory, depth=size[0] if len(size) == 3 else None
         )
         samples = random_complex(rng, (coils, len(trajectory)))
-        volume, sampled = Volume(info, (0,), samples[None]), make_encoding(trajectory, size)
+        volume, sampled = Volume(info, (0,), samples[None]), make_encoding(trajectory, size, gain=1)
         model = fitting_model(preset, len(size))
         batch = {key: value[None] for key, value in sampled.inputs(samples).items()}
         completed = model.physics.complete(batch)
@@ -159,3 +159,27 @@ def test_cg_sense_equals_that_of_sigpy(rng):
     weights = np.broadcast_to(mask, volume.kspace.shape[1:])
     theirs = app.SenseRecon(volume.kspace[0] * mask, maps, 0.01, weights, max_iter=10, show_pbar=False).run()
     assert relative_error(reconstruct(preset, volume, mask)[0], theirs) < 1e-3
+
+
+def test_maps_of_any_phase_give_a_presets_network_the_same_image(rng):
+    preset = load_preset("pdnet-brain-demo-multicoil-af4")
+    y, x = np.mgrid[-1:1:48j, -1:1:48j]
+    image = (x**2 + y**2 < 0.6) * np.exp(2j * x - 1j * y)
+    coils = np.stack([np.exp(-((x - a) ** 2) + 1j * a * y) for a in (-1, 0, 1)])
+    batch = {"kspace": fft_reference(coils * image)[None].astype("complex64"), "mask": np.ones((1, 1, 1, 48), "f4")}
+    maps = np.asarray(preset.model.physics.estimate_maps(batch))
+    others = (maps * np.exp(1j * rng.uniform(-3, 3, (48, 48)))).astype("complex64")
+    expected = np.abs(preset.model.predict_on_batch(batch))
+    assert relative_error(np.abs(preset.model.predict_on_batch({**batch, "sensitivity_maps": others})), expected) < 1e-3
+
+
+def test_a_preset_of_magnitudes_sees_no_phase():
+    preset = load_preset("pdnet-brain-demo-af4")
+    y, x = np.mgrid[-1:1:128j, -1:1:128j]
+    image = np.clip(1.2 - x**2 - y**2, 0, 1)
+    mask = np.ones((1, 1, 1, 128), "float32")
+    shown = []
+    for phase in (0, 1 + x - 0.5 * y**2):
+        kspace = fft_reference(image * np.exp(1j * phase))[None, None].astype("complex64")
+        shown.append(np.abs(preset.model.predict_on_batch({"kspace": kspace, "mask": mask})))
+    assert relative_error(shown[1], shown[0]) < 0.1

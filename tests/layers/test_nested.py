@@ -6,6 +6,7 @@ from mri_zoo.layers.convnet import ComplexNet, ConvNet
 from mri_zoo.layers.instance_unet import InstanceUNet
 from mri_zoo.layers.nested import copies, deserialized, serialized
 from mri_zoo.layers.sensitivity import SensitivityRefiner
+from mri_zoo.models import MoDL
 
 
 def test_copies_are_new_layers_of_the_same_arguments(rng):
@@ -17,6 +18,29 @@ def test_copies_are_new_layers_of_the_same_arguments(rng):
     assert not np.allclose(*[np.asarray(output, "float32") for output in outputs])
     for layer in (first, second):
         assert layer.num_filters == 3 and layer.num_convolutions == 1
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_trained_network_keeps_its_weights_in_a_model(rng, shared):
+    network = ConvNet(2, 3, 2)
+    x = rng.normal(size=(1, 8, 8, 2)).astype("float32")
+    expected = network(x)
+    model = MoDL(network=network, num_iterations=2, shared=shared, num_steps=1)
+    model.build()
+    for layer in model.networks:
+        np.testing.assert_allclose(layer(x), expected, atol=1e-6)
+    changed = [weight + 1 for weight in model.get_weights()]
+    model.set_weights(changed)
+    model.build()  # once more changes nothing
+    for found, value in zip(model.get_weights(), changed, strict=True):
+        np.testing.assert_array_equal(found, value)
+
+
+def test_a_trained_network_of_other_channels_is_refused(rng):
+    network = ConvNet(2, 3, 2)
+    network(rng.normal(size=(1, 8, 8, 5)).astype("float32"))
+    with pytest.raises(ValueError, match="shape"):
+        MoDL(network=network, num_iterations=1).build()
 
 
 def functional():

@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -311,3 +315,39 @@ def test_plus_pi_is_minus_pi(rng):
     check_trajectory(edge, 2)
     for implementation in TOLERANCE:
         assert relative_error(nufft(x, edge, implementation), nufft(x, -edge, implementation)) < 3e-3
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_process_asks_finufft_for_one_thread():
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(writing, repr(module._threads).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(reading, 100) == b"{'nthreads': 1}" and module._threads == {}
+    os.close(reading), os.close(writing)
+
+
+FORKED = """
+import multiprocessing, sys
+import numpy as np
+from mri_zoo.data import RadialTrajectory
+from mri_zoo.data.noncartesian import make_encoding
+
+encoding = make_encoding(RadialTrajectory(4)((96, 96)), (96, 96))
+image = np.ones((1, 96, 96), "complex64")
+encoding.measure(image)
+worker = multiprocessing.get_context("fork").Process(target=lambda: encoding.measure(image))
+worker.start()
+worker.join(60)
+worker.kill()
+sys.exit(worker.exitcode)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_finufft_runs_in_a_forked_process():
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    assert subprocess.run([sys.executable, "-c", FORKED], env=environment, timeout=200).returncode == 0
