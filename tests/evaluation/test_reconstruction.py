@@ -182,4 +182,5 @@ def test_a_preset_of_magnitudes_sees_no_phase():
     for phase in (0, 1 + x - 0.5 * y**2):
         kspace = fft_reference(image * np.exp(1j * phase))[None, None].astype("complex64")
         shown.append(np.abs(preset.model.predict_on_batch({"kspace": kspace, "mask": mask})))
-    assert relative_error(shown[1], shown[0]) < 0.1
+    errors = [np.linalg.norm(found - image) / np.linalg.norm(image) for found in shown]
+    assert max(errors) < 0.15  # as given, the second image has an error above 0.5
