@@ -90,4 +90,4 @@ def test_measured_spiral_of_a_phantom(shared_data, tmp_path):
     result = evaluate_measured(path, tmp_path, ["ncpdnet-brain-demo-radial-af4"])
     adjoint, sense, network = result.rows
     # Where the echo is left off the centre, CG-SENSE stays below 26 dB. The network learned along spokes alone.
-    assert not result.failures and adjoint.psnr > 23 and sense.psnr > 26 and network.psnr > 20
+    assert not result.failures and sense.psnr > 26 and 22 < adjoint.psnr < network.psnr < sense.psnr
