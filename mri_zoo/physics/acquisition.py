@@ -139,6 +139,10 @@ class Acquisition:
         """Sensitivity maps or coil images as networks see them, and the inverse."""
         return maps
 
+    def get_config(self):
+        """The `phase`, where it is not the default; to which subclasses add their arguments."""
+        return {} if self.phase == "given" else {"phase": self.phase}
+
     @classmethod
     def from_config(cls, config):
         """The inverse of `get_config`."""

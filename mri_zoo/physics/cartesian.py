@@ -169,7 +169,7 @@ class Cartesian(Acquisition):
             "dimensions": self.dimensions,
             "center_fraction": self.center_fraction,
             "alternating_signs": self.alternating_signs,
-            "phase": self.phase,
+            **super().get_config(),
         }
 
 

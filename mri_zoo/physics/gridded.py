@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from mri_zoo.physics.acquisition import Acquisition
 from mri_zoo.physics.cartesian import Cartesian
 from mri_zoo.physics.noncartesian import NonCartesian
 from mri_zoo.physics.nufft import on_host
@@ -70,7 +71,7 @@ class Gridded(Cartesian):
         return {
             "image_size": self._samples.image_size,
             "center_fraction": self.center_fraction,
-            "phase": self.phase,
+            **Acquisition.get_config(self),
         }
 
 

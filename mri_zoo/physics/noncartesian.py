@@ -230,5 +230,5 @@ class NonCartesian(Acquisition):
             "dimensions": self.dimensions,
             "implementation": self.implementation,
             "center_fraction": self.center_fraction,
-            "phase": self.phase,
+            **super().get_config(),
         }

@@ -138,9 +138,8 @@ def test_weights_that_do_not_fit_are_named(preset, tmp_path, what):
                 del file[found[0]]
                 file.create_dataset(found[0], shape, "float32", external=[(str(tmp_path / "secret"), 0, 10**4)])
     change(preset / "metadata.json", sha256=sha256(weights))
-    found = {"nan": "holds NaN or infinity", "text": "more weights than `model.weights.h5`"}.get(
-        what, "does not fit UNet"
-    )
+    messages = {"nan": "holds NaN or infinity", "text": "more weights than", "external": "outside of the folder"}
+    found = messages.get(what, "does not fit UNet")
     with pytest.raises(DataError, match=found) as error:
         load_preset(preset)
     assert str(error.value).startswith(str(preset)) and "\n" not in str(error.value)
