@@ -21,6 +21,14 @@ from mri_zoo.training.checkpoints import read_checkpoint
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 
 
+@pytest.fixture(autouse=True)
+def listening():
+    """Programs that a shell starts in the background ignore SIGINT, and so do those that they start."""
+    kept = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, kept)
+
+
 @pytest.fixture
 def leaves(monkeypatch):
     """The process of the tests does not end where a command's would."""

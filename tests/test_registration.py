@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -45,7 +46,12 @@ def test_the_names_are_those_that_keras_knows():
         assert isinstance(thing, type) == is_class
         assert keras.saving.get_registered_object(f"mri_zoo>{name}") is thing
     # Examples of the documentation, which other tests run, register under the package's name, too.
-    known = {n for n, thing in keras.saving.get_custom_objects().items() if thing.__module__.startswith("mri_zoo.")}
+    package = str(Path(mri_zoo.__file__).parent)
+    files = {
+        name: getattr(sys.modules.get(thing.__module__), "__file__", None) or ""
+        for name, thing in keras.saving.get_custom_objects().items()
+    }
+    known = {name for name, file in files.items() if file.startswith(package)}
     assert known == {f"mri_zoo>{name}" for _, _, name in found}
 
 

@@ -117,8 +117,8 @@ class ReconstructionModel(keras.Model):
         return super().predict_on_batch(x)
 
     def __call__(self, batch, *args, **kwargs):
-        """The reconstructed image; values are checked while they are known, before Keras makes tensors of them."""
-        if isinstance(batch, dict) and all(values(value) is not None for value in batch.values()):
+        """The reconstructed image; arrays are checked while they are arrays, before Keras makes tensors of them."""
+        if isinstance(batch, dict) and any(isinstance(value, np.ndarray) for value in batch.values()):
             self._check(batch)
         return super().__call__(batch, *args, **kwargs)
 
@@ -134,15 +134,12 @@ class ReconstructionModel(keras.Model):
             self._maybe_reset_call_context()
 
     def _check(self, x):
-        if not isinstance(x, dict):
-            return
-        # A backend may try a model on maps of ones, which are none.
-        known = {key: values(value) for key, value in x.items() if key != "sensitivity_maps"}
-        x = x | {key: value for key, value in known.items() if value is not None}
-        for key in ("kspace", "sensitivity_maps"):
-            if key in x and keras.backend.standardize_dtype(x[key].dtype) != "complex64":
-                raise ValueError(f"`{key}` must be complex64, got {keras.backend.standardize_dtype(x[key].dtype)}.")
-        self.physics.check(x)
+        if isinstance(x, dict):
+            for key in ("kspace", "sensitivity_maps"):
+                if key in x and keras.backend.standardize_dtype(x[key].dtype) != "complex64":
+                    found = keras.backend.standardize_dtype(x[key].dtype)
+                    raise ValueError(f"`{key}` must be complex64, got {found}.")
+            self.physics.check(x)
 
     def _shared_out(self, data):
         if not is_shared(self):

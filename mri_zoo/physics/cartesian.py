@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from mri_zoo.physics.acquisition import Acquisition
-from mri_zoo.physics.checks import check_batch, check_finite, check_mask, check_unit_maps
+from mri_zoo.physics.checks import check_batch, check_finite, check_mask, check_unit_maps, shape_of, values
 from mri_zoo.physics.coils import low_frequency_images
 from mri_zoo.physics.complex import scale
 from mri_zoo.physics.fourier import fft2c, fft3c, ifft2c, ifft3c, masked_in_kspace
@@ -64,19 +64,22 @@ class Cartesian(Acquisition):
             ValueError: says what is wrong.
         """
         space = ("depth", "height", "width")[-self.dimensions :]
-        if all(len(batch[key].shape) == self.dimensions + 3 for key in ("kspace", "mask") if key in batch):
+        kspace, mask = (shape_of(batch[key]) if key in batch else None for key in ("kspace", "mask"))
+        if all(shape is not None and len(shape) == self.dimensions + 3 for shape in (kspace, mask)):
             space = ("frames", *space)
         axes = {
             "kspace": ("batch", "coil", *space),
             "mask": ("batch or 1", "1", *(f"1 or {axis}" for axis in space[:-1]), "width"),
             "sensitivity_maps": ("batch or 1", "coil", *space),
         }
+        if mask is not None and mask[-len(space) :] == (1,) * len(space):  # sampled everywhere
+            axes["mask"] = ("batch or 1", *("1",) * (len(space) + 1))
         shapes = check_batch(batch, axes, required=("kspace", "mask"))
-        check_finite(batch, [key for key in shapes if isinstance(batch[key], np.ndarray)])
-        if isinstance(batch["mask"], np.ndarray):
-            check_mask(batch["mask"], batch["kspace"], self.dimensions)
+        check_finite(batch, shapes)
+        if (mask := values(batch["mask"])) is not None:
+            check_mask(mask, values(batch["kspace"]), self.dimensions)
             if self.phase != "given":
-                self._check_center(batch["mask"], shapes["kspace"][-2:])
+                self._check_center(mask, shapes["kspace"][-2:])
         if isinstance(batch.get("sensitivity_maps"), np.ndarray):
             check_unit_maps(batch["sensitivity_maps"])
 

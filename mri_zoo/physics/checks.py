@@ -45,7 +45,7 @@ def check_batch(batch, axes, required):
     """
     for key in required:
         needed(batch, key)
-    shapes = {key: _shape(batch[key]) for key in axes if key in batch}
+    shapes = {key: shape_of(batch[key]) for key in axes if key in batch}
     shapes = {key: shape for key, shape in shapes.items() if shape is not None}
     extents = {}
     for key, shape in shapes.items():
@@ -57,8 +57,8 @@ def check_batch(batch, axes, required):
     return shapes
 
 
-def _shape(x):
-    """As a tuple, None where not even the number of axes is known."""
+def shape_of(x):
+    """The shape of an array or tensor as a tuple, None where not even the number of axes is known."""
     try:
         return tuple(np.shape(x) if isinstance(x, list | tuple) else x.shape)
     except ValueError:  # TensorFlow's, of an unknown rank
@@ -98,7 +98,8 @@ def check_mask(mask, kspace, dimensions):
 
     Args:
         mask: (batch or 1, 1, 1 or height, width).
-        kspace: (batch, coil, height, width), a tensor or an array. Its samples outside of the mask need not be zero.
+        kspace: (batch, coil, height, width), or None where only the graph knows it. Its samples outside of the mask
+            need not be zero.
         dimensions: 2 or 3.
 
     Raises:
@@ -111,7 +112,7 @@ def check_mask(mask, kspace, dimensions):
     space = tuple(range(-dimensions, 0))
     if not mask.any(axis=space).all():
         raise ValueError("`mask` samples nothing: it is zero everywhere in an example of the batch.")
-    if not isinstance(kspace, np.ndarray):
+    if kspace is None:
         return
     sampled = np.broadcast_to(mask, (len(kspace), *mask.shape[1:])) != 0
     for number, (coils, here) in enumerate(zip(kspace, sampled, strict=True)):

@@ -88,7 +88,7 @@ def test_resumed_equals_uninterrupted(finished, tmp_path):
     train({**recipe, "epochs": 1}, tmp_path, report=silent)
     lines = []
     train(recipe, tmp_path, resume=True, report=lines.append)
-    assert lines[0] == "resuming after epoch 1 of 2"
+    assert lines[:2] == ["`epochs` 1 becomes 2", "resuming after epoch 1 of 2"]
     assert_equal_weights(tmp_path, finished)
 
 

@@ -243,8 +243,7 @@ def test_what_cannot_be_trained_so_is_refused(rng):
     assert model.evaluate(batch, np.abs(image), verbose=0) > 0  # validation is by the image
     batch, _ = partition(rng, 3, maps=True)
     for key in ("target_kspace", "sensitivity_maps"):
-        message = rf"same coils and size, got `kspace` of shape \(2, 3, 15, 13\) and `{key}` of shape \(2, 2, 15, 13\)"
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(ValueError, match=rf"(?s)(same coils|`{key}` must).*\(2, 2, 15, 13\)"):
             model({**batch, key: batch[key][:, :2]})
     for key in ("target_mask", "self_supervised"):
         rest = {name: value for name, value in batch.items() if name != key}
@@ -252,8 +251,7 @@ def test_what_cannot_be_trained_so_is_refused(rng):
             model(rest)
     for mask in (batch["target_mask"][:, 0], batch["target_mask"][..., 1:], np.ones((2, 3, *SIZE), "float32")):
         for key in ("mask", "target_mask"):
-            message = f"`{key}` must have one coil, and else the extents of `kspace` or 1, got the shape {mask.shape}"
-            with pytest.raises(ValueError, match=re.escape(message)):
+            with pytest.raises(ValueError, match=rf"`{key}` must have .* got .*{re.escape(str(mask.shape))}"):
                 model({**batch, key: mask})
 
 
