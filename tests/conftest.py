@@ -1,5 +1,6 @@
 """Fixtures and small helpers of all tests."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -13,6 +14,23 @@ import keras  # noqa: E402, TensorFlow reads its log level when it is imported
 
 ROOT = Path(__file__).parent.parent
 os.environ["MRI_ZOO_CACHE"] = str(ROOT / "tests" / "no-cache")  # no test sees what the user has downloaded
+
+
+@pytest.fixture(autouse=True, scope="module")
+def graphs_are_not_searched_for_garbage():
+    """Without it, collections that go through the graphs of all earlier tests take a tenth of the time and more."""
+    gc.set_threshold(50_000, 20, 100)
+    yield
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def without_xla(request, monkeypatch):
+    """XLA compiles for seconds what then runs for milliseconds; Keras's default is left to tests marked `xla`."""
+    marked = any(map(request.node.get_closest_marker, ("xla", "slow")))
+    if keras.backend.backend() == "tensorflow" and not marked:
+        monkeypatch.setattr(keras.Model, "_resolve_auto_jit_compile", lambda model: False)
 
 
 @pytest.fixture(autouse=True)

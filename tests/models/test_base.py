@@ -22,8 +22,16 @@ MODELS_AND_SLOW_VARIANTS = [
     pytest.param(name, marks=[pytest.mark.slow] * (name in LEARNED and name not in TRAINED)) for name in MODELS
 ]
 # Every model trains, most of them in the slow suite.
-LEARNED_MOSTLY_SLOW = [
-    pytest.param(name, marks=[pytest.mark.slow] * (name not in ("unet", "pdnet", "varnet"))) for name in LEARNED
+MOSTLY_SLOW = [
+    pytest.param(name, marks=[pytest.mark.slow] * (name in LEARNED and name not in ("unet", "pdnet", "varnet")))
+    for name in MODELS
+]
+LEARNED_MOSTLY_SLOW = [model for model in MOSTLY_SLOW if model.values[0] in LEARNED]
+# One network of the image and one of the coils, as XLA compiles for a quarter of a minute.
+TRAINED_MOSTLY_SLOW = [
+    pytest.param(name, coils, marks=[pytest.mark.slow] * ((name, coils) not in (("unet", 1), ("pdnet", 4))))
+    for name in LEARNED
+    for coils in (1, 4)
 ]
 BASE_CLASS = ["unet", "pdnet", "zero_filled"]  # where the base class alone is tested
 
@@ -58,7 +66,7 @@ def test_every_model_is_here():
     assert found == set(mri_zoo.models.__all__) - {"DIP", "ReconstructionModel"}
 
 
-@pytest.mark.parametrize("name", MODELS_AND_SLOW_VARIANTS)
+@pytest.mark.parametrize("name", MOSTLY_SLOW)
 def test_predict_returns_the_complex_image(rng, name):
     model = create(name)
     batch, expected = acquire_for(name, rng, coils=3, maps=True)
@@ -153,8 +161,8 @@ def demo_slices(name, coils):
     return batch, target
 
 
-@pytest.mark.parametrize("coils", [1, 4])
-@pytest.mark.parametrize("name", LEARNED_MOSTLY_SLOW)
+@pytest.mark.xla
+@pytest.mark.parametrize("name, coils", TRAINED_MOSTLY_SLOW)
 def test_fit_lowers_the_loss_and_saves_all_that_training_needs(name, coils, tmp_path):
     model = create(name)
     batch, target = demo_slices(name, coils)
@@ -182,6 +190,8 @@ def test_saved_model_gives_equal_outputs(rng, name, tmp_path):
     model = create(name)
     batch, _ = acquire_for(name, rng, coils=2)
     expected = model(batch)
+    assert keras.backend.standardize_dtype(expected.dtype) == "complex64"
+    assert expected.shape[-2:] == MODELS[name][1].get("crop", (15, 13))
     model.save(tmp_path / "model.keras")
     copy = keras.models.load_model(tmp_path / "model.keras")
     assert type(copy) is type(model)
