@@ -96,7 +96,7 @@ class BARTFile:
         if self._volume:
             kspace = slices_of_partitions(self)[list(slices)]
         elif self.info.trajectory is None:
-            kspace = np.ascontiguousarray(_by_slices(_read_cfl(self.path))[list(slices), 0])
+            kspace = np.ascontiguousarray(_by_slices(_in_plane(_read_cfl(self.path)))[list(slices), 0])
         else:
             stored = _read_cfl(self.path)
             stored = stored.reshape(*stored.shape[1:4], stored.shape[_SLICE], order="F")
@@ -117,6 +117,7 @@ class BARTFile:
                     f"{self.path}: has {extent} entries in dimension {axis}{name}; expected k-space (read, phase, "
                     f"phase, coil) and slices in dimension {_SLICE}."
                 )
+        kspace = _in_plane(kspace)
         height, width, depth, num_coils = kspace.shape[:4]
         num_slices = kspace.shape[_SLICE]
         self._volume = depth > 1
@@ -143,6 +144,11 @@ class BARTFile:
             mask=mask_of_samples(sampled.any(axis=(0, 1))),
             notes=(f"taken as Cartesian k-space of {kind}, whose samples of zero were not measured",),
         )
+
+
+def _in_plane(kspace):
+    """K-space of one phase axis with it in the second dimension, which may be in the third."""
+    return np.swapaxes(kspace, 1, 2) if kspace.shape[1] == 1 else kspace
 
 
 def _by_slices(kspace):

@@ -253,9 +253,14 @@ def _geometry(file, height, width):
     except (TypeError, ValueError):
         return {}
     pixel, recon = (encoding.pixel_size(0), encoding.pixel_size(1)), encoding.recon_field_of_view
-    if encoding.size[:2] != (height, width) or recon is None or encoding.recon_size is None or None in pixel:
+    if recon is None or encoding.recon_size is None or None in pixel:
         return {}
     kept = encoding.pixels(0), encoding.pixels(1)
+    if encoding.size[:2] != (height, width):
+        fits = encoding.size[0] == height and kept[0] < height
+        note = "the header's encoded matrix of {} x {} is not that of k-space".format(*encoding.size[:2])
+        note += ": only the oversampling of readouts is cropped" if fits else ": nothing is cropped"
+        return {"recon_size": (kept[0], width) if fits else None, "notes": (note,)}
     return {
         "recon_size": None if kept == (height, width) else kept,
         "voxel_size": (recon[2] / encoding.recon_size[2], *pixel),

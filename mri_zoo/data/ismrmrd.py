@@ -65,6 +65,11 @@ class ISMRMRDFile:
         if dimensions:
             self.info = self._trajectory_info(image_size, units or "cycles/pixel")
             return
+        if encoding.trajectory not in ("", "cartesian", "epi"):
+            raise DataError(
+                f"{self.path}: has readouts without a trajectory, and its header says that they lie along one "
+                f"({encoding.trajectory}); expected the coordinates beside the samples."
+            )
         if image_size is not None or units is not None:
             name = "units" if image_size is None else "image_size"
             raise DataError(f"{self.path}: `{name}` cannot be given, as the scan is Cartesian.")
@@ -141,8 +146,12 @@ class ISMRMRDFile:
             found = ", ".join(map(str, centers))
             raise DataError(f"{self.path}: readouts differ in `center_sample` ({found}); expected one value.")
         samples = np.arange(int(self._head["number_of_samples"]))[self._kept(None)]
+        center, notes = int(centers[0]), []
+        if center == 0 and len(samples) == height:  # the default of ISMRMRD's own libraries, which cannot be meant
+            center = height // 2
+            notes.append(f"`center_sample` is 0 in all readouts: sample {center} is taken for the centre")
         # Of an asymmetric echo the first samples of the grid are missing.
-        start = height // 2 - int(centers[0]) + samples[0]
+        start = height // 2 - center + samples[0]
         self._readout = slice(start, start + len(samples))
         places = [np.array([self._place(row) for row in rows]) for rows in self._rows]
         steps, partitions = np.concatenate(places).T
@@ -151,7 +160,7 @@ class ISMRMRDFile:
                 f"{self.path}: readouts of {len(samples)} samples and lines {steps.min()} to {steps.max()} do not fit "
                 f"the encoded matrix of {height} x {width}."
             )
-        num_slices, self._first_slice, notes = len(self._rows), 0, []
+        num_slices, self._first_slice = len(self._rows), 0
         if self._volume:
             num_slices = self._check_volume(partitions, places)
         columns = np.zeros((len(places), width), bool)

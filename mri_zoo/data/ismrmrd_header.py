@@ -15,6 +15,7 @@ class EncodingHeader:
         recon_size, recon_field_of_view: those of the image that the scanner makes.
         limits: by step ("kspace_encoding_step_1", ...) its (minimum, maximum, center), numbers of lines.
         calibration: mode, such as "embedded", or an empty string.
+        trajectory: "cartesian", "radial", ..., or an empty string.
     """
 
     size: tuple[int, int, int]
@@ -23,6 +24,7 @@ class EncodingHeader:
     recon_field_of_view: tuple[float, float, float] | None
     limits: dict[str, tuple[int, int, int]]
     calibration: str = ""
+    trajectory: str = ""
 
     def center(self, step):
         """The line that crosses the centre of k-space along axis 1 (y) or 2 (z)."""
@@ -122,7 +124,8 @@ def _encoding(element):
             limits[step] = tuple(_limit(found, step, name) for name in ("minimum", "maximum", "center"))
     calibration = element.findtext("{*}parallelImaging/{*}calibrationMode", "").strip().lower()
     spaces = _lengths(element, "encodedSpace"), recon, _lengths(element, "reconSpace")
-    return EncodingHeader(tuple(map(int, size)), *spaces, limits, calibration)
+    trajectory = element.findtext("{*}trajectory", "").strip().lower()
+    return EncodingHeader(tuple(map(int, size)), *spaces, limits, calibration, trajectory)
 
 
 def _numbers(element, path):

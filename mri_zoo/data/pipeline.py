@@ -316,6 +316,7 @@ class _Examples:
                     *(self.partitions, seed, info.padding),
                 )
             inputs, target, factor = prepare_slice(kspace, target, sampled, self.scaling, self.crop)
+            _require_signal(inputs["kspace"], target)
         except ValueError as error:
             text = str(error).removeprefix(f"{info.name}: ")
             raise DataError(f"{info.name}, slice {slice_index}: {text}") from error
@@ -330,7 +331,7 @@ class _Examples:
         kspace = volume.kspace if whole else volume.kspace[0]
         measured = getattr(source, "path", None) is not None and not getattr(source, "simulated", False)
         if measured and not _is_undersampled(source.info):  # sources that are no files know their mask
-            check_fully_sampled(source.info.name, volume.slices, volume.kspace)
+            check_fully_sampled(source.info.name, volume.slices, volume.kspace, volume.target is not None)
         if self.split is not None and self.split.self_supervised:
             return kspace, None, volume.info
         targets = [reference_image(volume, index) for index in range(len(volume.kspace))]
@@ -493,6 +494,15 @@ def _shared_once(inputs, target):
     equal = tf.reduce_all([tf.reduce_all(inputs[key] == inputs[key][:1]) for key in ("trajectory", "density")])
     end = tf.where(equal, 1, tf.shape(target)[0])
     return {key: tensor[:end] if key in SHARED else tensor for key, tensor in inputs.items()}, target
+
+
+def _require_signal(samples, target):
+    """Refuse a slice that is empty in only one of the two, of which neither loss nor metric tells anything."""
+    measured, shown = samples.any(), target.any()
+    if shown and not measured:
+        raise ValueError("has no sample that is not zero, and its reference is not black.")
+    if measured and not shown:
+        raise ValueError("has samples, and its reference is black.")
 
 
 def _is_undersampled(info):

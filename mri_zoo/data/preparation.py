@@ -202,7 +202,7 @@ def prepare_slice(kspace, target, mask, scaling, crop=None):
     if isinstance(mask, Encoding):
         if kspace.ndim == 2:
             inputs, factor = scale_samples(kspace, mask, scaling)
-            return inputs, None if target is None else target * np.float32(factor), factor
+            return inputs, None if target is None else _cropped(target, crop) * np.float32(factor), factor
         return measure_slice(kspace, target, mask, scaling, crop)
     if mask.ndim != 2 or mask.shape[1] != kspace.shape[-1] or mask.shape[0] not in (1, kspace.shape[-2]):
         raise ValueError(

@@ -23,6 +23,7 @@ _FOLDERS = {
     "dwi": "diffusion images",
     "fmap": "field maps",
     "perf": "perfusion images",
+    **dict.fromkeys(("masks", "mask", "rois", "roi"), "masks and label maps"),
     "pet": "other modalities",
     "eeg": "other modalities",
     "meg": "other modalities",
@@ -30,7 +31,7 @@ _FOLDERS = {
 }
 _SUFFIXES = {
     "series of frames": r"bold|sbref|cbv|fmri|rest|noRF|events|physio",
-    "diffusion images": r"dwi|dti|trace|adc|fa|md|bval|bvec",
+    "diffusion images": r"dwi|dti|tracew?|adc|fa|md|rd|ad|bval|bvec|[lv][123]|s0",
     "field maps": r"phasediff|phase[0-9]*|magnitude[0-9]*|fieldmap|epi|TB1\w+|RB1\w+|B[01]",
     "perfusion images": r"asl|m0scan|asllabeling|cbf",
     "other modalities": r"pet|ct|xray|photo|spect",
@@ -39,11 +40,16 @@ _SUFFIXES = {
 }
 _WORDS = {
     "masks and label maps": (
-        r".*(mask|seg|parc|labels?|segmentation|lesions?|rois?|ribbon)|pve|gt|consensus|mixeltype"
+        r".*(mask|msk|seg|parc|labels?|segmentation|lesions?|rois?|ribbon)[0-9]*|pve|gt|consensus|mixeltype|wmh"
+        r"|labelsfor\w+|prob|pvseg|w?c[1-6][a-z]\w*|m?wp[1-6]\w*"
     ),
-    "parameter maps and transforms": r"(t1|t2|t2star|r1|r2|r2star|pd|mt\w*|b0|b1|stat|z|prob)maps?|warp|xfm|jacobian",
-    "phase, real and imaginary parts": r"phase|real|imag|imaginary|part-(phase|real|imag)",
+    "parameter maps and transforms": (
+        r"(t1|t2|t2star|r1|r2|r2star|pd|mt\w*|m0|s0|mwf|b0|b1|stat|z|prob|adc|fa|bias)_?maps?|mtsat|warp|xfm|jacobian"
+        r"|bias_?field|y|iy|\w*dividedby\w*"
+    ),
+    "phase, real and imaginary parts": r"phase|ph|real|imag|imaginary|part-(phase|real|imag)",
 }
+_LABELS = re.compile(r"(labels?|segs?|segmentations?|annotations?)[_-]?(tr|ts|train(ing)?|test|val)?", re.IGNORECASE)
 _SUFFIXES = [(kind, re.compile(words, re.IGNORECASE)) for kind, words in _SUFFIXES.items()]
 _WORDS = [(kind, re.compile(words, re.IGNORECASE)) for kind, words in _WORDS.items()]
 
@@ -162,6 +168,8 @@ def _reason(path, below, endings):
     for folder in below.parts[:-1]:
         if folder.lower() in _FOLDERS:
             return _FOLDERS[folder.lower()]
+        if _LABELS.fullmatch(folder):
+            return "masks and label maps"
     stem = re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
     tokens = [token for token in re.split(r"[_.+\s]|(?<!part)-", stem) if token]
     for kind, words in _WORDS:

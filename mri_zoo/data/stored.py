@@ -95,6 +95,8 @@ def registered(name, module):
     found = keras.saving.get_registered_object(name)
     if found is None:
         where = f"the module `{module}`" if isinstance(module, str) and module.isprintable() else "its module"
+        if module in ("<run_path>", "__main__"):
+            where = "a module with its code, which stands in a recipe or a script,"
         raise ValueError(
             f"{shortened(name)} is a class of somebody's own: import {where} first, which registers it (`mri-zoo "
             "--import MODULE ...`), if you trust it"

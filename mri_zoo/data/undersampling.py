@@ -72,7 +72,7 @@ def as_measured(source, volume):
     return volume if mask is None else dataclasses.replace(volume, info=dataclasses.replace(info, mask=mask))
 
 
-def check_fully_sampled(name, slices, kspace):
+def check_fully_sampled(name, slices, kspace, padded=False):
     """Raise a `DataError` for the first slice of k-space (slice, coil, height, width) that `find_mask` has a mask for.
 
     All samples are looked at where the middle row or column has gaps, so that others cost hardly any time.
@@ -82,7 +82,7 @@ def check_fully_sampled(name, slices, kspace):
         lines = np.any(row != 0, axis=0), np.any(column != 0, axis=0)
         if all(line[_extent(line)].all() for line in lines):
             continue
-        mask, _ = find_mask(name, [coils])
+        mask, _ = find_mask(name, [coils], padded)
         if mask is not None:
             raise DataError(
                 f"{name}: {np.count_nonzero(mask == 0)} of {mask.size} {'columns' if len(mask) == 1 else 'samples'} of "

@@ -11,7 +11,14 @@ from mri_zoo.data.hdf5 import check_own, open_hdf5
 from mri_zoo.data.volume import DataError
 from mri_zoo.layers.nested import deserialized, serialized, start_from_templates
 from mri_zoo.models.preset import preset_from_config, preset_to_config
-from mri_zoo.models.replicas import added_losses, is_shared, number_of_replicas, summed_once, synchronized, whole_batch
+from mri_zoo.models.replicas import (
+    added_losses,
+    is_shared,
+    number_of_replicas,
+    synchronized,
+    undivided_losses,
+    whole_batch,
+)
 from mri_zoo.physics.acquisition import Acquisition
 from mri_zoo.physics.cartesian import Cartesian
 from mri_zoo.physics.checks import values
@@ -102,11 +109,13 @@ class ReconstructionModel(keras.Model):
     def train_on_batch(self, x, *args, **kwargs):
         """Keras's `train_on_batch`; arrays are checked first."""
         self._check(x)
+        self._require_one_device("train_on_batch")
         return super().train_on_batch(x, *args, **kwargs)
 
     def test_on_batch(self, x, *args, **kwargs):
         """Keras's `test_on_batch`; arrays are checked first."""
         self._check(x)
+        self._require_one_device("test_on_batch")
         return super().test_on_batch(x, *args, **kwargs)
 
     def predict_on_batch(self, x):
@@ -140,6 +149,10 @@ class ReconstructionModel(keras.Model):
                     found = keras.backend.standardize_dtype(x[key].dtype)
                     raise ValueError(f"`{key}` must be complex64, got {found}.")
             self.physics.check(x)
+
+    def _require_one_device(self, method):
+        if is_shared(self):
+            raise ValueError(f"`{method}` works on one device alone; use `fit` and `evaluate` on several.")
 
     def _shared_out(self, data):
         if not is_shared(self):
@@ -191,10 +204,10 @@ class ReconstructionModel(keras.Model):
             return super().compute_loss(x, y, image, sample_weight, training)
         added = added_losses(self, y)
         y, image, sample_weight = whole_batch(x, y, image, sample_weight)
-        sample_weight = summed_once(self.loss, y, sample_weight)
         self._losses_override = added  # what Keras adds; replicas share the attribute, but not while one is here
         try:
-            return super().compute_loss(x, y, image, sample_weight, training)
+            with undivided_losses():
+                return super().compute_loss(x, y, image, sample_weight, training) / number_of_replicas()
         finally:
             self._losses_override = []
 
@@ -283,7 +296,11 @@ def center_crop(image, size):
         if isinstance(have, int) and isinstance(want, int) and have < want:
             raise ValueError(f"Cannot crop an image of {tuple(extent)} pixels to {tuple(size)}: it is smaller.")
     top, left = (extent[0] - height) // 2, (extent[1] - width) // 2
-    return image[..., top : top + height, left : left + width]
+    cropped = image[..., top : top + height, left : left + width]
+    if all(isinstance(n, int) for n in (*extent, *size)):
+        return cropped
+    # What is larger by a pixel would become one row by the negative start, and broadcast in the loss.
+    return ops.reshape(cropped, (*ops.shape(image)[:-2], height, width))
 
 
 def _count_weights(path):

@@ -67,18 +67,24 @@ def added_losses(model, share):
     ]
 
 
-def summed_once(loss, target, sample_weight):
-    """The weights (batch,) of a loss that sums over the batch, which Keras, other than a mean, would add repeatedly.
+@contextlib.contextmanager
+def undivided_losses():
+    """A block in which Keras takes losses as on one device.
 
-    Args:
-        loss: of `compile`.
-        target: of the whole batch.
-        sample_weight: its weights, or None.
+    Of several it divides means by their number, but neither sums nor losses that are one number, which would be added
+    once for each: divide the total instead.
     """
-    if all(getattr(part, "reduction", "mean") not in ("sum", "none", None) for part in keras.tree.flatten(loss)):
-        return sample_weight
-    weights = ops.ones(ops.shape(target)[:1]) if sample_weight is None else sample_weight
-    return ops.cast(weights, "float32") / number_of_replicas()
+    from keras.src.losses import loss as module
+
+    names = "scale_loss_for_distribution", "unscale_loss_for_distribution"
+    before = [getattr(module, name) for name in names]
+    for name in names:
+        setattr(module, name, lambda value: value)
+    try:
+        yield
+    finally:
+        for name, function in zip(names, before, strict=True):
+            setattr(module, name, function)
 
 
 def is_shared(model):
@@ -100,19 +106,43 @@ def on_one_device(model):
 
 @contextlib.contextmanager
 def synchronized(model):
-    """A block in which batch normalisation is over the whole batch, where several replicas share it."""
+    """A block in which several replicas that share a model normalise whole batches, and clip the gradient of them.
+
+    Raises:
+        ValueError: if the model is compiled for what `tf.distribute` cannot do.
+    """
     if not is_shared(model):
         yield
         return
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    if getattr(optimizer, "gradient_accumulation_steps", None):
+        raise ValueError("`gradient_accumulation_steps` works on one device alone; take larger batches instead.")
+    if model.steps_per_execution != 1:
+        raise ValueError(f"`steps_per_execution` must be 1 on several devices, got {model.steps_per_execution}.")
     layers = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
     before = [layer.synchronized for layer in layers]
     for layer in layers:
         layer.synchronized = True
+    clips = optimizer is not None and (optimizer.clipnorm or optimizer.global_clipnorm or optimizer.clipvalue)
+    if clips:
+        clip = optimizer._clip_gradients
+        optimizer._clip_gradients = lambda gradients: _clipped_together(clip, gradients)
     try:
         yield
     finally:
         for layer, value in zip(layers, before, strict=True):
             layer.synchronized = value
+        if clips:
+            del optimizer._clip_gradients
+
+
+def _clipped_together(clip, gradients):
+    """The clipped sum of all replicas' gradients, divided by their number, as they are added once more."""
+    number = number_of_replicas()
+    if number == 1:
+        return clip(gradients)
+    summed = [None if gradient is None else _context().all_reduce("sum", gradient) for gradient in gradients]
+    return [None if gradient is None else gradient / number for gradient in clip(summed)]
 
 
 def _context():

@@ -8,14 +8,21 @@ _RIM = 0.01  # by which a root-sum-of-squares of maps may exceed 1
 _SOFT = 0.1  # by which half of it may be less, where maps fade out
 
 
+class MissingEntry(KeyError, ValueError):
+    """A batch has not what an acquisition needs."""
+
+    def __str__(self):
+        return self.args[0]
+
+
 def needed(batch, key):
     """The entry of a batch.
 
     Raises:
-        KeyError: if it is missing.
+        MissingEntry: if it is missing.
     """
     if key not in batch:
-        raise KeyError(f"The batch has no `{key}`, which this acquisition needs; it has {', '.join(batch)}.")
+        raise MissingEntry(f"The batch has no `{key}`, which this acquisition needs; it has {', '.join(batch)}.")
     return batch[key]
 
 

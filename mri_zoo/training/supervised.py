@@ -134,7 +134,7 @@ def train_here(recipe, output, resume=False, prepared=None, report=print, verbos
         row["seconds"] = time.perf_counter() - start
         if recipe["monitor"] not in row:
             raise ValueError(f"`monitor` is {recipe['monitor']!r}, but an epoch measures {', '.join(row)}.")
-        _require_finite(model, row, output)
+        _require_finite(model, row, recipe["monitor"], output)
         history.append(row)
         with room_told():
             files.save(model, files.last, history)
@@ -174,13 +174,18 @@ def _repair_log(path, history, report):
         write_text(path, log_text(history))
 
 
-def _require_finite(model, row, output):
+def _require_finite(model, row, monitor, output):
     """Refuse an epoch after which nothing can be learned any more, before it is stored."""
     number = row["epoch"]
     if not math.isfinite(row["loss"]):
         found = f"its loss is {row['loss']}"
     elif not all(np.isfinite(weight).all() for weight in model.get_weights()):
         found = "it left weights that are not finite"
+    elif not math.isfinite(row[monitor]):
+        raise ValueError(
+            f"{output}: `{monitor}`, by which the best epoch is chosen, is {row[monitor]} after epoch {number}. The "
+            "epochs before are kept. Choose another `monitor`, or look for volumes of which it is none."
+        )
     else:
         return
     raise ValueError(

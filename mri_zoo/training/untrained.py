@@ -1,5 +1,6 @@
 """Networks that are fitted to each scan and not trained: the first fit, from which those of other scans start."""
 
+import math
 from pathlib import Path
 
 import keras
@@ -73,6 +74,8 @@ def _fit(recipe, output, resume, prepared, report):
         if steps:
             model.reconstruct(batch, steps)
             loss = float(ops.convert_to_numpy(model.compute_loss(model.prepare(batch))))
+            if not math.isfinite(loss):
+                raise ValueError(f"{output}: the fit diverged: its loss is {loss}. Choose a smaller learning rate.")
             report(f"step {total * (i + 1) // _REPORTS}/{total}  loss {loss:.5g}")
     save_preset(preset, model, recipe["scaling"], recipe["sampling"], card)
     return model

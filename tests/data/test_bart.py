@@ -96,3 +96,10 @@ def test_partitions_and_patterns_of_bart(tmp_path):
     bart(tmp_path, "upat -Y 12 -Z 1 -y 2 -c 4 pattern")
     bart(tmp_path, "fmac k pattern under")
     np.testing.assert_array_equal(open_volume(tmp_path / "under.cfl").info.mask[0], read_cfl(tmp_path / "pattern").real)
+
+
+def test_the_phase_axis_may_be_the_third_dimension(rng, tmp_path):
+    kspace = random_complex(rng, (3, 15, 13))  # coil, read, phase
+    source = open_volume(write_cfl(tmp_path / "scan.cfl", np.transpose(kspace, (1, 2, 0))[:, None]))
+    assert (source.info.num_slices, source.info.height, source.info.width) == (1, 15, 13)
+    np.testing.assert_array_equal(source.read().kspace[0], kspace)

@@ -231,7 +231,24 @@ def test_geometry_of_fastmri_headers(kspace, tmp_path):
     with h5py.File(tmp_path / "b.h5", "w") as file:  # a header of another k-space
         file["kspace"], file["ismrmrd_header"] = kspace[None, :, :12], header
     info = FastMRIFile(tmp_path / "b.h5").info
-    assert info.recon_size is None and info.voxel_size is None
+    assert info.recon_size is None and info.voxel_size is None and "nothing is cropped" in info.notes[0]
+    with h5py.File(tmp_path / "c.h5", "w") as file:  # lines of the encoded matrix that were not measured are not there
+        file["kspace"], file["ismrmrd_header"] = kspace[None, :, :, :9], header
+    info = FastMRIFile(tmp_path / "c.h5").info
+    assert info.recon_size == (7, 9) and "only the oversampling of readouts is cropped" in info.notes[0]
+
+
+@pytest.mark.parametrize("trajectory", ["radial", "goldenangle", "spiral", "other"])
+def test_readouts_along_a_trajectory_that_is_not_stored_are_refused(kspace, tmp_path, trajectory):
+    encoding = ismrmrd_encoding((HEIGHT, WIDTH, 1)).replace("cartesian", trajectory)
+    with pytest.raises(DataError, match=rf"lie along one \({trajectory}\); expected the coordinates"):
+        opened(tmp_path / "a.h5", lines(kspace), encodings=[encoding])
+
+
+def test_a_centre_that_no_writer_has_set_is_assumed_and_told(kspace, tmp_path):
+    source = opened(tmp_path / "a.h5", lines(kspace, center=0))
+    np.testing.assert_array_equal(source.read().kspace[0], kspace)
+    assert f"sample {HEIGHT // 2} is taken for the centre" in source.info.notes[0]
 
 
 def test_nifti_lies_where_the_scanner_measured(rng, tmp_path):

@@ -230,7 +230,7 @@ class Noise(Source):
         kspace = parts.view("complex64")[..., 0]
         if self.unsampled is not None:
             kspace = kspace + np.where(self.unsampled, self.hidden, 0).astype("complex64")
-        target = np.full((1, 9, 7), self.hidden, "float32")
+        target = np.full((1, 9, 7), self.hidden or 1, "float32")
         return Volume(self.info, tuple(slices), kspace, target)
 
 
@@ -461,3 +461,15 @@ def test_bad_partitions_and_data_sets_are_refused():
     ]:
         with pytest.raises(ValueError, match=message):
             joint_batches(datasets, 1, **options)
+
+
+@pytest.mark.parametrize("factors, text", [((0, 1), "has no sample that is not zero"), ((1, 0), "reference is black")])
+def test_a_slice_that_is_empty_in_one_of_the_two_is_refused(factors, text):
+    class Empty(Source):
+        def read(self, slices=None):
+            volume = super().read(slices)
+            kspace, target = volume.kspace * factors[0], np.full((len(volume.slices), 15, 13), factors[1], "float32")
+            return Volume(self.info, volume.slices, kspace.astype("complex64"), target)
+
+    with pytest.raises(DataError, match=f"a.h5, slice 0: .*{text}"), data_errors():
+        elements(slices_of([Empty("a.h5")], MASK, training=False))

@@ -26,6 +26,15 @@ def touch(root, *names):
         *("sub-1_task-rest_bold.nii.gz", "sub-1_dwi.nii.gz", "sub-1_phasediff.nii", "sub-1_magnitude1.nii.gz"),
         *("sub-1_part-phase_GRE.nii.gz", "sub-1_T1map.nii.gz", "sub-1_UNIT1.nii.gz", "sub-1_localizer.nii.gz"),
         *("derivatives/fmriprep/sub-1_T1w.nii.gz", "sub-1/fmap/sub-1_acq-x.nii.gz", "._a_T1w.nii.gz", ".git/a.nii"),
+        *(
+            "labelsTr/a_001.nii.gz",
+            "masks/a_T1w.nii",
+            "a_msk.nii.gz",
+            "T1w_mask1.nii.gz",
+            "wmh.nii.gz",
+            "c1sub_T1w.nii",
+        ),
+        *("mwp1sub.nii", "y_sub.nii", "gre_e2_ph.nii.gz", "dti_L1.nii.gz", "S0map.nii.gz", "T1w_biasfield.nii.gz"),
         *("a_T1w.json", "a_T1w.img", "readme", "a.tar.gz", "sub-1_asl.nii.gz", "T1w_to_MNI_warp.nii.gz"),
     ],
 )
@@ -43,6 +52,7 @@ def test_what_lies_beside_images_is_left_out_and_told(tmp_path, name, caplog):
         *("sub-OAS30001_ses-d0129_run-01_T1w.nii.gz", "sub-1_acq-epi_T2w.nii.gz", "openms_patient01_s1_FLAIR.nii.gz"),
         *("IXI002-Guys-0828-PD.nii.gz", "example4d.NII.GZ", "sct_cspine_T2star.nii", "Masked T1.nii", "sub-1_SWI.nii"),
         *("sub-1/ses-1/anat/sub-1_inplaneT2.nii.gz", "mial_fetal_T2w_run1.nii.gz", "qmri_thigh_a.nii.gz", "PD.nii"),
+        *("imagesTr/a_001.nii.gz", "C3_T1w.nii", "c3.nii", "segovia/a.nii"),
     ],
 )
 def test_images_are_taken(tmp_path, name):

@@ -72,6 +72,13 @@ def test_full_scans_have_no_mask_and_their_gaps_are_found(kspace, change):
         check_fully_sampled("a.h5", gaps.slices, gaps.kspace)
 
 
+def test_padding_and_a_zero_sample_are_no_gaps_for_trainings_either(kspace):
+    padded = one_zero(kspace)
+    padded[..., -2:] = 0
+    assert find_mask("a.h5", padded, padded=True)[0] is None
+    check_fully_sampled("a.h5", (0, 1, 2), padded, padded=True)
+
+
 def test_a_single_empty_line_and_scattered_samples_are_undersampling(kspace, rng):
     lines, points = np.ones(WIDTH), rng.random((HEIGHT, WIDTH)) < 0.7
     lines[17] = 0

@@ -259,6 +259,17 @@ def test_target_larger_than_the_image_is_an_error(rng, name):
         model.evaluate(batch, np.zeros((2, 16, 13), "float32"), verbose=0)
 
 
+@pytest.mark.parametrize("size", [(16, 13), (15, 14), (17, 15)])
+def test_a_target_that_is_larger_by_a_pixel_is_an_error_where_sizes_are_open(rng, size):
+    batch, _ = acquire(rng)
+    pair = (batch, np.ones((2, *size), "float32"))
+    spec = tf.nest.map_structure(lambda array: tf.TensorSpec([None] * array.ndim, array.dtype), pair)
+    model = create("zero_filled")
+    model.compile(loss="mae")
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        model.evaluate(tf.data.Dataset.from_generator(lambda: iter([pair]), output_signature=spec), verbose=0)
+
+
 @pytest.mark.parametrize("size", [(7, 6), (6, 6), (7, 5), (3, 1)])
 def test_center_crop_is_that_of_the_data(rng, size):
     image = rng.standard_normal((2, 7, 6), dtype="float32")

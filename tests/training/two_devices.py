@@ -9,7 +9,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 
-def changes(make_model, data, loss, steps):
+def changes(make_model, data, loss, steps, **options):
     """{number of devices: (change of all weights in the first step, and in all, mean loss and metric)}."""
     import keras
 
@@ -22,7 +22,7 @@ def changes(make_model, data, loss, steps):
             model = make_model()
             model.build()
             # Unlike Adam it shows a wrong scale, and does not make noise as large as any gradient.
-            model.compile(keras.optimizers.SGD(0.01), loss, metrics=["mse"])
+            model.compile(keras.optimizers.SGD(0.01, **options), loss, metrics=["mse"])
         before, after = model.get_weights(), []
         for part in (data.take(1), data.skip(1).repeat().take(steps - 1)):
             history = model.fit(part, verbose=0).history
@@ -73,6 +73,40 @@ def losses_and_normalisation_of_whole_batches(reduction):
     data = batches(batch, np.abs(image).astype("float32"), (3, 1, 1))
     loss = HFEN("l1", normalize=True, reduction=reduction)
     assert_equal(changes(lambda: DealiasingNet(network()), data, loss, 10), 2e-5)
+
+
+def clipped_gradients_and_losses_of_one_number():
+    """The gradient of the whole batch is clipped; a loss that gives one number counts once; so does a sum."""
+    import keras
+    from helpers import acquire
+    from keras import ops
+
+    from mri_zoo.training.devices import devices_scope
+
+    batch, image = acquire(np.random.default_rng(0), batch_size=4)
+    data = batches(batch, np.abs(image).astype("float32"), (3, 1))
+    for options in ({"clipnorm": 1e-3}, {"global_clipnorm": 1e-3}, {"clipvalue": 1e-4}):
+        assert_equal(changes(small_network, data, "mae", 2, **options), 2e-5)
+    for loss in (lambda y, x: ops.mean(ops.abs(y - x)), keras.losses.MeanAbsoluteError(reduction="sum")):
+        assert_equal(changes(small_network, data, loss, 2), 2e-5)
+    with devices_scope("cpu:2"):
+        model = small_network()
+        model.compile(keras.optimizers.SGD(gradient_accumulation_steps=2), "mae")
+        for use, text in ((model.fit, "gradient_accumulation_steps"), (model.train_on_batch, "one device alone")):
+            try:
+                use(batch, np.abs(image))
+            except ValueError as error:
+                assert text in str(error), error
+            else:
+                raise AssertionError(f"{text} is not refused")
+
+
+def small_network():
+    import keras
+
+    from mri_zoo.models import DealiasingNet
+
+    return DealiasingNet(keras.Sequential([keras.layers.Conv2D(2, 3, padding="same")]))
 
 
 def resumed_on_another_number(folder):
@@ -150,6 +184,7 @@ if __name__ == "__main__":
     folder = Path(sys.argv[2])
     if sys.argv[1] == "fast":
         losses_and_normalisation_of_whole_batches("sum_over_batch_size")
+        clipped_gradients_and_losses_of_one_number()
     else:
         losses_and_normalisation_of_whole_batches("sum")
         resumed_on_another_number(folder)
