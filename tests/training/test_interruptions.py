@@ -373,3 +373,46 @@ def test_damaged_batches_are_named(tmp_path, name, content):
     (tmp_path / "train" / name).write_bytes(content)
     with pytest.raises(DataError, match=f"{name} is damaged"):
         PreparedBatches(tmp_path / "train")[0]
+
+
+def test_settings_tell_functions_and_objects_of_one_name_apart():
+    class Weighted:
+        def __init__(self, weight):
+            self.weight = weight
+
+        def __call__(self, target, image):
+            return self.weight * abs(target - image)
+
+    def function(number, inner):
+        def loss(target, image):
+            return number * abs(target - image) if inner else 2 * abs(target - image)
+
+        return loss
+
+    def told(loss):
+        return settings_of({"loss": loss})
+
+    def one(target, image):
+        return abs(target - image)
+
+    def other(target, image):
+        return 100 * abs(target - image)
+
+    other.__qualname__ = one.__qualname__
+    assert told(Weighted(1)) == told(Weighted(1)) != told(Weighted(2))
+    assert told(function(1, True)) == told(function(1, True)) != told(function(3, True))
+    assert told(one) != told(other)
+
+
+class NoNumber(keras.metrics.Mean):
+    """A metric that is none."""
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        super().update_state(float("nan"))
+
+
+def test_a_monitor_that_is_no_number_ends_the_training(tmp_path):
+    recipe = load_recipe(RECIPES[""], ["epochs=2"])
+    recipe |= {"model": Gain, "model_arguments": {}, "metrics": [NoNumber(name="none")], "monitor": "val_none"}
+    with pytest.raises(ValueError, match="`val_none`, by which the best epoch is chosen, is nan after epoch 1"):
+        train(recipe, tmp_path / "run", report=lambda line: None)
