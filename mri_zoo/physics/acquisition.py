@@ -96,7 +96,8 @@ class Acquisition:
         coils, given = batch["kspace"].shape[1], batch.get("sensitivity_maps")
         if self.phase == "given" and (coils == 1 or given is not None):
             return batch
-        low = self.calibration_images(batch, needed=given is None and coils != 1)
+        several = coils != 1 if coils is not None else ops.not_equal(ops.shape(batch["kspace"])[1], 1)
+        low = self.calibration_images(batch, needed=given is None and several)
         if given is not None:
             maps = given * _phase(self.combine(low, batch))[:, None]
         elif coils == 1:

@@ -126,7 +126,7 @@ class Cartesian(Acquisition):
     def calibration_images(self, batch, needed=True, symmetric=False):
         """Coil images of the centre of k-space, see `low_frequency_images`.
 
-        An empty window is told where they are `needed`. Of `symmetric` ones each sample has its counterpart on the
+        An empty window is told where they are `needed`, a bool or a tensor of one. Of `symmetric` ones each sample has its counterpart on the
         other side of the centre: those of a real image are real.
         """
         if self.dimensions == 3:
@@ -134,7 +134,7 @@ class Cartesian(Acquisition):
         kspace = self._sample(batch["kspace"], batch)
         if symmetric:
             kspace = scale(kspace, _turned(batch["mask"], self.dimensions))
-        return low_frequency_images(kspace, self.center_fraction, not needed, symmetric)
+        return low_frequency_images(kspace, self.center_fraction, needed, symmetric)
 
     def kspace_as_seen(self, kspace):
         """K-space (..., height, width) as networks see it, and the inverse."""

@@ -21,7 +21,7 @@ def normalize_maps(maps):
     return scale(maps, ops.where(norm > 1e-12, 1 / norm, 0.0))
 
 
-def low_frequency_images(kspace, center_fraction=0.08, at_least_two=False, symmetric=False):
+def low_frequency_images(kspace, center_fraction=0.08, needed=True, symmetric=False):
     """Coil images of the low-frequency window of k-space.
 
     Both axes keep the ``2 * (int(n * center_fraction) // 2)`` lines around ``n // 2``.
@@ -29,7 +29,8 @@ def low_frequency_images(kspace, center_fraction=0.08, at_least_two=False, symme
     Args:
         kspace: (batch, coil, height, width) complex64, undersampled or not, its centre sampled.
         center_fraction: extent of the window relative to each axis; the thesis takes the mask's, 0.32 / acceleration.
-        at_least_two: a window of two lines is better than none.
+        needed: whether an empty window is an error, a bool or, where the graph alone knows, a tensor; otherwise a window
+            has two lines at least.
         symmetric: leave out the first line of the window, which has no counterpart on the other side of the centre.
 
     Returns:
@@ -40,7 +41,7 @@ def low_frequency_images(kspace, center_fraction=0.08, at_least_two=False, symme
             `InvalidArgumentError`.
     """
     height, width = ops.shape(kspace)[-2:]
-    rows, columns = (_window(size, center_fraction, at_least_two, symmetric) for size in (height, width))
+    rows, columns = (_window(size, center_fraction, needed, symmetric) for size in (height, width))
     window = rows[:, None] * columns
     return ifft2c(scale(kspace, window))
 
@@ -63,21 +64,22 @@ def check_window(size, center_fraction):
         raise ValueError(_EMPTY.format(center_fraction, size))
 
 
-def _window(size, fraction, at_least_two, symmetric):
-    position, half = ops.arange(size) - size // 2, _half_window(size, fraction, at_least_two)
+def _window(size, fraction, needed, symmetric):
+    position, half = ops.arange(size) - size // 2, _half_window(size, fraction, needed)
     return ops.cast((position >= symmetric - half) & (position < half), "float32")
 
 
-def _half_window(size, fraction, at_least_two):
-    if isinstance(size, int):
-        if at_least_two:
-            return max(int(size * fraction) // 2, 1)
-        check_window(size, fraction)
-        return int(size * fraction) // 2
+def _half_window(size, fraction, needed):
+    if isinstance(size, int) and isinstance(needed, bool):
+        if needed:
+            check_window(size, fraction)
+        return max(int(size * fraction) // 2, 1)
     # The window must not lose a line to float32: 100 * 0.08 is 7.9999995 there.
     half = ops.cast(ops.cast(size, "float32") * fraction + 1e-4, "int32") // 2
-    if at_least_two:
+    if needed is False:
         return ops.maximum(half, 1)
+    if not isinstance(needed, bool):
+        half = ops.where(needed, half, ops.maximum(half, 1))
     if keras.backend.backend() == "tensorflow":  # alone in leaving sizes open
         import tensorflow as tf
 

@@ -4,6 +4,7 @@ import tensorflow as tf
 from helpers import random_complex, relative_error
 
 from mri_zoo.data.fourier import ifft2c
+from mri_zoo.physics.cartesian import Cartesian
 from mri_zoo.physics.coils import (
     calibration_region,
     estimate_sensitivity_maps,
@@ -149,3 +150,13 @@ def test_calibration_region_of_other_masks_is_a_disc(rng, even):
 )
 def test_low_frequency_lines(number, expected):
     np.testing.assert_array_equal(low_frequency_lines(len(expected), number), expected)
+
+
+def test_one_coil_needs_no_window_where_the_graph_alone_knows_that_it_is_one(rng):
+    physics = Cartesian()
+    spec = {"kspace": tf.TensorSpec([None] * 4, "complex64"), "mask": tf.TensorSpec([None] * 4)}
+    completed = tf.function(lambda batch: physics.complete(batch)["sensitivity_maps"], input_signature=[spec])
+    batch = {"kspace": random_complex(rng, (2, 1, 12, 12)), "mask": np.ones((2, 1, 1, 12), "float32")}
+    np.testing.assert_array_equal(completed(batch), np.ones((2, 1, 12, 12)))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="is an empty window"):
+        completed({**batch, "kspace": random_complex(rng, (2, 3, 12, 12))})
