@@ -122,6 +122,8 @@ def activation_layer(activation, dtype=None, shared_axes=None):
 
     The learned slopes of "prelu" are shared along `shared_axes`.
     """
+    if isinstance(activation, bool):  # which is a number, too
+        raise ValueError(f"`activation` must be a name, a slope or a layer, got {activation}.")
     if isinstance(activation, int | float):
         return keras.layers.LeakyReLU(activation, dtype=dtype)
     if activation == "prelu":

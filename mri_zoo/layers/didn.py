@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from mri_zoo.arguments import check_counts
+from mri_zoo.arguments import check_counts, check_flags
 from mri_zoo.layers.convnet import chain, convolution
 from mri_zoo.layers.unet import pad_and_crop
 
@@ -32,6 +32,7 @@ class DIDN(keras.layers.Layer):
         if num_filters < 4 or num_filters % 4:
             raise ValueError(f"`num_filters` must be a multiple of 4, got {num_filters}.")
         check_counts(num_blocks=num_blocks, num_convolutions=num_convolutions)
+        check_flags(residual=residual)
         self.num_outputs, self.num_filters, self.num_blocks = num_outputs, num_filters, num_blocks
         self.num_convolutions, self.residual = num_convolutions, residual
         dtype = self.dtype_policy

@@ -1,5 +1,7 @@
 """A model with a network for its sensitivity maps."""
 
+import numbers
+
 import keras
 from keras import ops
 
@@ -39,8 +41,9 @@ class RefinedMaps(ReconstructionModel):
         super().__init__(physics=model.physics, **kwargs)
         if refiner is not None and not isinstance(refiner, keras.layers.Layer):
             raise ValueError(f"`refiner` must be a Keras layer, got {refiner!r}.")
-        if sigma is not None and not sigma > 0:
-            raise ValueError(f"`sigma` must be > 0 or None, got {sigma}.")
+        is_number = isinstance(sigma, numbers.Real) and not isinstance(sigma, bool)
+        if sigma is not None and not (is_number and sigma > 0):
+            raise ValueError(f"`sigma` must be a number > 0 or None, got {sigma!r}.")
         self.model, self.sigma = model, sigma
         if refiner is None:
             network = ComplexNet(InstanceUNet(2, 8, dtype=self.dtype_policy), residual=False, dtype=self.dtype_policy)

@@ -147,7 +147,7 @@ def test_saved_model_gives_equal_outputs(rng, tmp_path):
 
 
 def test_bad_arguments_are_refused():
-    with pytest.raises(ValueError, match="`sigma` must be > 0 or None, got 0"):
+    with pytest.raises(ValueError, match="`sigma` must be a number > 0 or None, got 0"):
         RefinedMaps(ZeroFilled(), sigma=0)
     with pytest.raises(ValueError, match="`model` must be a ReconstructionModel, got 'x'"):
         RefinedMaps("x")

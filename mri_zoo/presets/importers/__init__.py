@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import re
 from pathlib import Path
 
 from mri_zoo.arguments import suggestion
@@ -10,8 +9,8 @@ from mri_zoo.data.trajectories import SamplingTrajectory
 from mri_zoo.data.volume import DataError
 from mri_zoo.physics.gridded import Gridded
 from mri_zoo.presets.importers import deep_jsense, direct, fastmri, fastmri_reproducible_benchmark
-from mri_zoo.presets.importers.checkpoint import Checkpoint, assign, some
-from mri_zoo.presets.importers.options import require_same_kinds, resolve
+from mri_zoo.presets.importers.checkpoint import Checkpoint, assign
+from mri_zoo.presets.importers.options import one_line, require_same_kinds, resolve
 from mri_zoo.presets.registry import save_preset, sha256
 
 SOURCES = {
@@ -84,8 +83,8 @@ def import_checkpoint(path, source, architecture, config=None):
     foreign, given = find_architecture(source, architecture), _read_config(config)
     wanted, checkpoint = f"{architecture} of {source}", Checkpoint(path)
     told, defaults = infer_config(checkpoint, source, architecture), foreign.model().get_config()
-    for name in given:
-        _named({**defaults, **foreign.fixed, **dict.fromkeys(foreign.extension)}, name, f"argument of {wanted}")
+    foreign = foreign.adapt(foreign, checkpoint, told)
+    _require_known(given, {**defaults, **foreign.fixed, **dict.fromkeys(foreign.extension)}, foreign.advice, wanted)
     config, report = resolve(foreign, checkpoint, told, given, wanted)
     extension = {name: config.pop(name) for name in foreign.extension if name in config}
     with _misfits(path, wanted, given):
@@ -121,10 +120,8 @@ def _misfits(path, wanted, given=()):
     except DataError:
         raise
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, StopIteration, TypeError, ValueError) as error:
-        arguments = f" with {some(given)}" if given else ""
-        text = re.sub("\x1b\\[[0-9;]*m", "", str(error))  # Keras colours its errors
-        reason = " ".join(f"{type(error).__name__}: {text}".split())
-        raise DataError(f"{path}: does not fit {wanted}{arguments} ({reason}).") from error
+        arguments = f" with {', '.join(f'`{name}`' for name in given)}" if given else ""
+        raise DataError(f"{path}: does not fit {wanted}{arguments} ({one_line(error)}).") from error
 
 
 def import_preset(path, source, architecture, folder, config=None, sampling=None, scaling=None, metadata=None):
@@ -187,11 +184,19 @@ def find_architecture(source, architecture):
     return _named(architectures, name, f"architecture of {source}")
 
 
+def _require_known(given, known, advice, wanted):
+    """Raise a ValueError that names the first argument that is not known, with the advice that there is on it."""
+    for name in given:
+        if name in advice and name not in known:
+            raise ValueError(f"`{name}` is no argument of {wanted} here. {advice[name]}")
+        if name not in known and str(name).partition(".")[0] not in known:
+            _named(known, name, f"argument of {wanted}")
+
+
 def _named(things, name, kind):
-    argument = str(name).partition(".")[0] if kind.startswith("argument") else name
-    if argument not in things:
+    if name not in things:
         raise ValueError(f"Unknown {kind} {name!r}{suggestion(name, things)} There are {', '.join(things)}.")
-    return things[argument]
+    return things[name]
 
 
 def _read_config(config):

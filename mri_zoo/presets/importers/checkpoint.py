@@ -25,7 +25,11 @@ class Architecture:
         asks: options that neither the arrays tell nor one published use, and that `config` must give: arguments of
             ours, "network.activation" of a network that is the argument `network`, or names of `fixed`.
         assumes: dict of further arguments that the arrays do not tell, to the values taken, see `ImportReport`.
-        fixed: dict of the source's options for which the zoo has no argument, to the only value that it has.
+        fixed: dict of the source's options for which the zoo has no argument, to the only value that it has;
+            "network.option" is an option of the network that is the argument `network`.
+        adapt: function (architecture, checkpoint, told arguments) -> the architecture with what `asks`, `assumes` and
+            `fixed` have for the networks of this checkpoint alone.
+        advice: dict of the source's options to the sentence on what is written here instead.
         scaling: the rule by which the source scales the k-space that its weights expect.
         select: function (dict of all arrays) -> dict of the network's, under the names that the others know: the
             checkpoint of a training holds more.
@@ -45,6 +49,8 @@ class Architecture:
     sampling: Callable = lambda sampling: sampling
     assumes: dict = dataclasses.field(default_factory=dict)
     fixed: dict = dataclasses.field(default_factory=dict)
+    adapt: Callable = lambda architecture, checkpoint, told: architecture
+    advice: dict = dataclasses.field(default_factory=dict)
 
 
 class Checkpoint:

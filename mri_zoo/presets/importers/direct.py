@@ -1,7 +1,10 @@
 """Weights of github.com/NKI-AI/direct: a network's `state_dict`, or the training checkpoint that holds it."""
 
+import dataclasses
+
 import numpy as np
 
+from mri_zoo.arguments import check_flags
 from mri_zoo.data.preparation import KSpacePercentileScaling
 from mri_zoo.data.volume import DataError
 from mri_zoo.layers.convnet import ComplexNet
@@ -28,6 +31,7 @@ IN_TRAINING = ("optimizer", "lr_scheduler", "scaler")  # what else a training ch
 MAPS = "sensitivity_model."
 SCALING = KSpacePercentileScaling(99.0)  # of all its published trainings
 OF_MAPS = ("sigma",)  # arguments of RefinedMaps
+UNET = "unet."
 ACTIVATIONS = ("image_network.activation", "kspace_network.activation")  # of convolutions without a learned slope
 
 
@@ -178,13 +182,13 @@ def _kikinet_weights(model, checkpoint):
 
 
 def _unet_arguments(checkpoint):
-    unet = recognise(checkpoint, "unet.")
+    unet = recognise(checkpoint, UNET)
     normalized = isinstance(unet, NormUNet)
     return {"num_filters": unet.num_filters, "num_pools": unet.num_pools, "normalized": normalized}
 
 
 def _unet_weights(model, checkpoint):
-    return network_weights(model.network.network, checkpoint, "unet.")
+    return network_weights(model.network.network, checkpoint, UNET)
 
 
 def _varnet_arguments(checkpoint):
@@ -234,6 +238,7 @@ def _vsharp_weights(model, checkpoint):
 
 def _extend(model, checkpoint, data_consistent=False, **options):
     """With the network of the sensitivity maps, where the checkpoint has one, and the samples put back if asked to."""
+    check_flags(data_consistent=data_consistent)
     if any(name.startswith(MAPS) for name in checkpoint.arrays):
         network = recognise(checkpoint, MAPS)
         if getattr(network, "dimensions", 2) != 2 or getattr(network, "num_outputs", 2) != 2:
@@ -252,7 +257,16 @@ def _maps_weights(model, checkpoint):
     return network_weights(model.refiner.network.network, checkpoint, MAPS)
 
 
-def _architecture(model, infer, weights, *asks, assumes=None, fixed=None):
+def _with_norm_groups(architecture, checkpoint, told):
+    """`norm_groups` of the normalised U-nets that a checkpoint has: no array tells it, and `NormUNet` has 2 alone."""
+    names = [f"{argument}.norm_groups" for argument, network in told.items() if isinstance(network, NormUNet)]
+    for prefix, name in ((UNET, "norm_groups"), (MAPS, "refiner.norm_groups")):
+        if any(array.startswith((f"{prefix}unet2d.", f"{prefix}unet3d.")) for array in checkpoint.arrays):
+            names.append(name)
+    return dataclasses.replace(architecture, fixed={**architecture.fixed, **dict.fromkeys(names, 2)})
+
+
+def _architecture(model, infer, weights, *asks, assumes=None, fixed=None, advice=None):
     """With the maps' network and the samples put back as options, and with transforms whose origin is the centre."""
 
     def all_weights(model, checkpoint):
@@ -267,6 +281,8 @@ def _architecture(model, infer, weights, *asks, assumes=None, fixed=None):
         *(model, infer, all_weights, asks, SCALING, _select, _extend, (*OF_MAPS, "data_consistent")),
         assumes={**(assumes or {}), "physics": Cartesian(), "data_consistent": False},
         fixed=fixed or {},
+        adapt=_with_norm_groups,
+        advice=advice or {},
     )
 
 
@@ -277,11 +293,17 @@ def _vsharp(model):
     )
 
 
+# `normalize` divides by the square of the data's scaling factor.
+NORMALIZE = {
+    "fixed": {"normalize": False},
+    "advice": {
+        "normalize": "Its True is a scaling of k-space here: leave it out, and import with "
+        "`--scaling kspace_percentile:99:3`, in Python with `scaling=KSpacePercentileScaling(99, 3)`."
+    },
+}
+
 ARCHITECTURES = {
-    # `normalize` divides by the square of the data's scaling factor: that is the scaling of k-space here.
-    "KIKINet": _architecture(
-        *(DirectKIKINet, _kikinet_arguments, _kikinet_weights, *ACTIVATIONS), fixed={"normalize": False}
-    ),
+    "KIKINet": _architecture(*(DirectKIKINet, _kikinet_arguments, _kikinet_weights, *ACTIVATIONS), **NORMALIZE),
     "LPDNet": _architecture(LPDNet, _lpdnet_arguments, _lpdnet_weights, *ACTIVATIONS),
     "MoDL": _architecture(
         *(MoDL, _conjgradnet_arguments, _conjgradnet_weights, "num_steps", "start", "network.activation"),
@@ -295,10 +317,11 @@ ARCHITECTURES = {
     "RefinedMaps": Architecture(
         *(ZeroFilled, lambda _: {}, _maps_weights, (), SCALING, _select_maps, _extend, OF_MAPS),
         assumes={"physics": Cartesian()},
+        adapt=_with_norm_groups,
     ),
     "UNet": _architecture(DirectUNet, _unet_arguments, _unet_weights, "residual", "combine_coils"),
     "VarNet": _architecture(VarNet, _varnet_arguments, _varnet_weights),
     "VSHARP": _vsharp(VSHARP),
     "VSHARP3D": _vsharp(VSHARP3D),
-    "XPDNet": _architecture(LPDNet, _xpdnet_arguments, _xpdnet_weights, *ACTIVATIONS, fixed={"normalize": False}),
+    "XPDNet": _architecture(*(LPDNet, _xpdnet_arguments, _xpdnet_weights, *ACTIVATIONS), **NORMALIZE),
 }

@@ -87,6 +87,7 @@ ARCHITECTURES = {
     "VarNet": Architecture(
         *(VarNet, _varnet_arguments, _varnet_weights),
         select=_network_of(SENSITIVITY + FIRST),
-        assumes={"num_low_frequencies": None, "physics": Cartesian()},  # `mask_center`
+        assumes={"num_low_frequencies": None, "physics": Cartesian()},
+        advice={"mask_center": 'Write `num_low_frequencies`: null (in Python None) for True, "all" for False.'},
     ),
 }

@@ -12,6 +12,7 @@ import keras
 from mri_zoo.data.preparation import ConstantScaling
 from mri_zoo.data.trajectories import SamplingTrajectory
 from mri_zoo.data.volume import DataError
+from mri_zoo.layers.convnet import ConvNet
 from mri_zoo.layers.focnet import FocNet
 from mri_zoo.layers.unet import UNetBlock
 from mri_zoo.layers.vnet import VNetBlock
@@ -26,6 +27,7 @@ from mri_zoo.presets.importers.image_networks import (
     unet_scales,
     vnet_scales,
 )
+from mri_zoo.presets.importers.options import SameAs
 
 
 def _unet_arguments(checkpoint):
@@ -150,9 +152,18 @@ def _xpdnet_arguments(checkpoint):
         del arguments["pad_multiple"]
     else:
         arguments["pad_multiple"] = padding_multiple(network)
-    if isinstance(network, FocNet):
-        arguments["residual"] = False
     return arguments
+
+
+def _of_image_network(architecture, _, told):
+    """XPDNet with what its image network decides: options of the network, and whether `residual` is asked for."""
+    network, asks, assumes = told.get("image_network"), architecture.asks, architecture.assumes
+    options = OPTIONS_OF_NETWORKS.get(type(network), {})
+    fixed = architecture.fixed | {f"image_network.{name}": value for name, value in options.items()}
+    if isinstance(network, FocNet):
+        asks = tuple(name for name in asks if name != "residual")
+        assumes = {"residual": False, **assumes}  # as in all trainings of the source
+    return dataclasses.replace(architecture, asks=asks, assumes=assumes, fixed=fixed)
 
 
 def _updnet_arguments(checkpoint):
@@ -264,15 +275,19 @@ FASTMRI_SCALING = ConstantScaling(1e6)
 # Of the published networks along trajectories: fastMRI's knees, which are padded to this size, and OASIS-3's volumes.
 IMAGE_SIZES = {2: (640, 400), 3: (176, 256, 256)}
 UPDNET_ASKS = ("image_network", "num_primal")  # of networks that are not recognised
-XPDNET_ASKS = (*UPDNET_ASKS, "pad_multiple", "residual")  # the first of U-nets too, the second but of FocNet
+XPDNET_ASKS = (*UPDNET_ASKS, "pad_multiple", "residual")  # the first of U-nets too, the second not of FocNet
+OPTIONS_OF_NETWORKS = {  # of the source, which change no array and which the zoo's layers have in one value
+    ConvNet: {"residual": False},
+    UNetBlock: {"residual": False, "non_relu_contract": False},
+}
 IMAGE_NETWORKS = {  # what shapes do not tell of them
     "image_network.activation": "relu",
-    "image_network.penultimate_activation": "relu",
+    "image_network.penultimate_activation": SameAs("image_network.activation"),
     "image_network.pooling": "max",
     "image_network.residual": False,
     "image_network.beta": 0.2,
     "kspace_network.activation": "relu",
-    "kspace_network.penultimate_activation": "relu",
+    "kspace_network.penultimate_activation": SameAs("kspace_network.activation"),
     "kspace_network.pooling": "max",
     "kspace_network.residual": False,
 }
@@ -301,7 +316,11 @@ ARCHITECTURES = {
     "DIP": _architecture(DIP, _dip_arguments, _dip_weights, sampling=_as_trained),
     "DealiasingNet": _architecture(
         *(DealiasingNet, _dealiasing_net_arguments, _dealiasing_net_weights, "compensated", "residual"),
-        assumes={"network.activation": "relu", "network.penultimate_activation": "relu", "network.pooling": "max"},
+        assumes={
+            "network.activation": "relu",
+            "network.penultimate_activation": SameAs("network.activation"),
+            "network.pooling": "max",
+        },
         sampling=_as_trained,
     ),
     # Its functions have ReLU by default, its trainings a leaky one.
@@ -334,5 +353,6 @@ ARCHITECTURES = {
         *(XPDNet, _xpdnet_arguments, _primal_dual_weights, *XPDNET_ASKS),
         assumes={**IMAGE_NETWORKS, **CARTESIAN},
         fixed=UNNORMALIZED,
+        adapt=_of_image_network,
     ),
 }

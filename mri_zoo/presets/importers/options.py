@@ -1,6 +1,8 @@
 """What the arrays of a checkpoint do not tell: options that must be given, and those of which one value is assumed."""
 
+import contextlib
 import dataclasses
+import re
 
 import keras
 
@@ -9,6 +11,17 @@ from mri_zoo.data.volume import DataError
 from mri_zoo.layers.nested import serialized
 
 NORMALIZATION = ("gamma", "moving_mean", "moving_variance", "running_mean", "running_var")
+
+
+@dataclasses.dataclass(frozen=True)
+class SameAs:
+    """The value of an assumed option that the source gives one argument with another.
+
+    Attributes:
+        name: of the other option, which is given, or assumed as well.
+    """
+
+    name: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,20 +58,23 @@ def resolve(foreign, checkpoint, told, given, wanted):
         The arguments without the options of `foreign.fixed`, and the `ImportReport`.
 
     Raises:
-        DataError: if an option has another value than the only one that the zoo has.
+        DataError: if an option has another value than the only one that the zoo has, or one that its network refuses.
         ValueError: if an option that must be given is not.
     """
-    for name, value in foreign.fixed.items():
+    # A network that was given brings its own arguments.
+    fixed = {name: v for name, v in foreign.fixed.items() if "." not in name or name.partition(".")[0] not in given}
+    for name, value in fixed.items():
         if given.get(name, value) != value:
+            advice = f" {foreign.advice[name]}" if name in foreign.advice else ""
             raise DataError(
-                f"{checkpoint.path}: `{name}` is {shown(given[name])} in `config`; of {wanted} the zoo has "
-                f"{shown(value)} alone."
+                f"{checkpoint.path}: `{name}` is {given[name]!r} in `config`; of {wanted} the zoo has "
+                f"{shown(value)} alone.{advice}"
             )
-    plain = {name: value for name, value in given.items() if name not in foreign.fixed and "." not in name}
+    plain = {name: value for name, value in given.items() if name not in fixed and "." not in name}
     arguments, assumed = {**told, **plain}, {}
     for name, value in given.items():
-        if "." in name:
-            _set_in_network(arguments, name, value, wanted)
+        if "." in name and name not in fixed:
+            _set_in_network(arguments, name, value, wanted, checkpoint)
     missing = [name for name in foreign.asks if name not in given and _is_untold(name, told, plain, arguments)]
     if missing:
         names = ", ".join(f"`{name}`" for name in missing)
@@ -68,12 +84,14 @@ def resolve(foreign, checkpoint, told, given, wanted):
         )
     for name, value in foreign.assumes.items():
         if name not in given and name not in foreign.asks and _is_untold(name, told, plain, arguments):
+            if isinstance(value, SameAs):
+                value = given.get(value.name, foreign.assumes[value.name])
             if "." in name:
-                _set_in_network(arguments, name, value, wanted)
+                _set_in_network(arguments, name, value, wanted, checkpoint)
             else:
                 arguments[name] = value
             assumed[name] = value
-    assumed |= {name: value for name, value in foreign.fixed.items() if name not in given}
+    assumed |= {name: value for name, value in fixed.items() if name not in given}
     return arguments, ImportReport(told, given, assumed)
 
 
@@ -87,19 +105,36 @@ def _is_untold(name, told, plain, arguments):
     return argument not in plain and inner in _config_of(network) and _config_of(network)[inner] != "prelu"
 
 
-def _set_in_network(arguments, name, value, wanted):
+def _set_in_network(arguments, name, value, wanted, checkpoint):
     argument, _, inner = name.partition(".")
-    network = arguments.get(argument)
-    if isinstance(network, dict):
-        network = keras.saving.deserialize_keras_object(network)
-    config = _config_of(network)
+    with _refusals(checkpoint, argument, arguments.get(argument)):
+        network = arguments.get(argument)
+        if isinstance(network, dict):
+            network = keras.saving.deserialize_keras_object(network)
+        config = _config_of(network)
     if inner not in config:
         kind = f"a {type(network).__name__}" if network is not None else "no network"
         raise ValueError(
             f"Unknown argument {name!r} of {wanted}, whose `{argument}` is {kind}{suggestion(inner, config)}"
         )
     if config[inner] != value:
-        arguments[argument] = type(network).from_config({**config, inner: value})
+        with _refusals(checkpoint, name, value):
+            arguments[argument] = type(network).from_config({**config, inner: value})
+
+
+@contextlib.contextmanager
+def _refusals(checkpoint, name, value):
+    """Whatever a layer raises where it is made becomes a `DataError` of one line that names the option."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise DataError(f"{checkpoint.path}: `{name}` cannot be {value!r} ({one_line(error)}).") from error
+
+
+def one_line(error):
+    """The kind and the text of an error, which Keras colours, on one line."""
+    text = re.sub("\x1b\\[[0-9;]*m", "", str(error))
+    return " ".join(f"{type(error).__name__}: {text}".split())
 
 
 def _config_of(network):

@@ -10,6 +10,7 @@ from mri_zoo.data.hdf5 import hdf5_attribute, hdf5_item, open_hdf5
 from mri_zoo.data.volume import DataError
 
 MAX_ARRAYS = 50_000  # the largest published networks have a few thousand
+MAX_ENTRIES = 10 * MAX_ARRAYS  # of all dicts of a file, those of an optimizer too
 COMPRESSED = 8  # times that arrays in HDF5 may be larger than it: random numbers are hardly compressed at all
 SHARED = 64  # times that the arrays of a file may be larger than it: those of recurrent networks share their numbers
 SMALLEST = 2**20  # bytes that a file of any size may hold
@@ -119,7 +120,7 @@ def read_torch(path):
             ) from error
         raise DataError(f"{path}: is damaged, or no checkpoint; expected PyTorch's file of tensors.") from error
     try:
-        tensors = dict(_tensors(content)) if isinstance(content, dict) else {}
+        tensors = dict(_tensors(path, content)) if isinstance(content, dict) else {}
         _check_size(path, len(tensors), sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()))
         for name, tensor in tensors.items():
             if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
@@ -146,11 +147,16 @@ def _check_archive(path):
         )
 
 
-def _tensors(content):
-    """(dotted name, tensor) of nested dicts."""
-    waiting = [("", content)]
+def _tensors(path, content):
+    """(dotted name, tensor) of nested dicts; one that several dicts hold has as many names, which are counted."""
+    waiting, number = [("", content)], 0
     while waiting:
         prefix, value = waiting.pop()
+        number += 1
+        if number > MAX_ENTRIES:
+            raise DataError(
+                f"{path}: its dicts have more than {MAX_ENTRIES:,} entries; expected PyTorch's file of tensors."
+            )
         if isinstance(value, dict):
             if len(waiting) > MAX_ARRAYS or len(prefix) > 10_000:
                 raise RecursionError

@@ -1,5 +1,6 @@
 """Every constructor argument of every foreign network: told by the arrays, asked for, or assumed and shown."""
 
+import functools
 import json
 import os
 from pathlib import Path
@@ -9,8 +10,10 @@ import pytest
 
 from mri_zoo import import_checkpoint
 from mri_zoo.data import DataError
+from mri_zoo.data.preparation import KSpacePercentileScaling, parse_scaling
 from mri_zoo.presets.importers import SOURCES, find_architecture, infer_config
 from mri_zoo.presets.importers.checkpoint import Checkpoint
+from mri_zoo.presets.importers.options import resolve
 from mri_zoo.presets.published import published
 
 BENCHMARK = "fastmri-reproducible-benchmark"
@@ -26,7 +29,7 @@ CROSS_DOMAIN = {  # what fastmri-reproducible-benchmark's unrolled networks hand
 }
 UNET_2D = {
     **{"in_channels": "told network", "out_channels": "told network", "num_filters": "told network"},
-    **{"num_pool_layers": "told network", "dropout_probability": TRAINING, "norm_groups": "told network"},
+    **{"num_pool_layers": "told network", "dropout_probability": TRAINING},
 }
 
 
@@ -76,13 +79,32 @@ IMAGE_UNET = {
 }
 FUNCTIONAL = {"input_size": SCAN, "lr": TRAINING, "fastmri": SCAN}
 NUFFT = {"im_size": SCAN, "grad_traj": TRAINING, "nufft_implementation": TRAINING}
-MODEL_KWARGS = {  # of XPDNet's image networks: MWCNN, DIDN, DnCNN, FocNet and the U-net
-    **dict.fromkeys(("kernel_size", "bn", "n_filters_per_scale", "n_convs_per_scale"), "told image_network"),
-    **dict.fromkeys(("n_first_convs", "first_conv_n_filters", "n_outputs", "use_bias"), "told image_network"),
-    **dict.fromkeys(("n_filters", "n_dubs", "n_convs_recon", "convs_per_scale", "n_convs"), "told image_network"),
-    **dict.fromkeys(("communications_between_scales", "n_scales"), "told image_network"),
-    **{"res": "assumed image_network.residual", "activation": "assumed image_network.activation"},
-    **{"beta": "assumed image_network.beta", "pool": "assumed image_network.pooling"},
+RESIDUAL = {"res": "assumed image_network.residual"}
+SCALES = dict.fromkeys(("n_scales", "n_outputs", "kernel_size", "bn", "n_convs_per_scale"), "told image_network")
+MODEL_KWARGS = {  # of XPDNet's image networks
+    "xpdnet_mwcnn": {
+        **{**SCALES, **dict.fromkeys(("n_filters_per_scale", "n_first_convs"), "told image_network")},
+        **{**RESIDUAL, **dict.fromkeys(("first_conv_n_filters", "use_bias"), "told image_network")},
+    },
+    "xpdnet_didn": {
+        **{**RESIDUAL, **dict.fromkeys(("n_scales", "n_outputs", "n_filters", "n_dubs"), "told image_network")},
+        **dict.fromkeys(("n_convs_recon", "convs_per_scale"), "told image_network"),
+    },
+    "xpdnet_dncnn": {
+        **{**RESIDUAL, **dict.fromkeys(("n_convs", "n_filters", "n_outputs"), "told image_network")},
+        "activation": "assumed image_network.activation",
+    },
+    "xpdnet_focnet": {
+        **{**SCALES, "n_filters": "told image_network", "communications_between_scales": "told image_network"},
+        "beta": "assumed image_network.beta",
+    },
+    "xpdnet_unet": {
+        **dict.fromkeys(("input_size", "n_output_channels", "kernel_size", "n_layers"), "told image_network"),
+        **dict.fromkeys(("layers_n_channels", "layers_n_non_lins", "dense"), "told image_network"),
+        **{"reduction_factor": "told image_network", "non_relu_contract": "assumed image_network.non_relu_contract"},
+        **{"non_linearity": "assumed image_network.activation", "pool": "assumed image_network.pooling"},
+        **{"pretrained_weights": TRAINING, "lr": TRAINING, "compile": TRAINING, **RESIDUAL},
+    },
 }
 
 TABLE = {
@@ -123,7 +145,7 @@ TABLE = {
         **{"initializer_dilations": "assumed initializer_dilations", **OPERATORS},
     },
     ("direct", "RefinedMaps"): {**dict.fromkeys(UNET_2D, "told refiner"), "dropout_probability": TRAINING}
-    | {"gaussian_sigma": "assumed sigma", **OPERATORS},
+    | {"norm_groups": "assumed refiner.norm_groups", "gaussian_sigma": "assumed sigma", **OPERATORS},
     ("direct", "UNet"): {
         **{"num_filters": "told num_filters", "num_pool_layers": "told num_pools", "dropout_probability": TRAINING},
         **{"skip_connection": "asked residual", "normalized": "told normalized"},
@@ -200,7 +222,7 @@ TABLE = {
         **{"n_primal": "told num_primal", "n_dual": "told num_dual", "n_dual_filters": "told kspace_network"},
         **{"n_iter": "told num_iterations", "primal_only": "told kspace_network", "res": "asked residual"},
         "multiscale_kspace_learning": "told kspace_network",
-        **{f"model_kwargs.{name}": fate for name, fate in (MODEL_KWARGS | IMAGE_UNET).items()},
+        **{f"model_kwargs.{name}": fate for kwargs in MODEL_KWARGS.values() for name, fate in kwargs.items()},
     },
 }
 
@@ -210,7 +232,7 @@ CASES = {  # recordings in which the arrays tell what they can
     ("direct", "LPDNet"): ["direct_lpdnet_unet_conv"],
     ("direct", "MoDL"): ["direct_conjgradnet_resnet"],
     ("direct", "RecurrentVarNet"): ["direct_recurrentvarnet"],
-    ("direct", "RefinedMaps"): ["direct_sensitivity_estimator"],
+    ("direct", "RefinedMaps"): ["direct_sensitivity_estimator", "direct_normunetmodel2d"],
     ("direct", "UNet"): ["direct_unet2d_zerofilled"],
     ("direct", "VarNet"): ["direct_e2evarnet"],
     ("direct", "VSHARP"): ["direct_vsharp2d_resnet"],
@@ -226,7 +248,7 @@ CASES = {  # recordings in which the arrays tell what they can
     (BENCHMARK, "PDNet"): ["pdnet", "pdnet_subclassed", "pdnet_multicoil_refine"],
     (BENCHMARK, "UNet"): ["unet"],
     (BENCHMARK, "UPDNet"): ["updnet"],
-    (BENCHMARK, "XPDNet"): ["xpdnet_mwcnn", "xpdnet_mwcnn_dual"],
+    (BENCHMARK, "XPDNet"): ["xpdnet_mwcnn", "xpdnet_mwcnn_dual", "xpdnet_dncnn", "xpdnet_unet"],
 }
 # Arguments of ours that no foreign network has: how a fit goes on, and of what there is none in the source.
 OURS = {
@@ -262,13 +284,22 @@ def file_of(root, case):
 @pytest.fixture(scope="module")
 def told():
     """What the arrays of the recordings tell of each architecture."""
+    return {key: {name for arguments, _ in found for name in arguments} for key, found in recorded().items()}
+
+
+@functools.cache
+def recorded():
+    """Of each architecture, what the arrays of each recording tell, and what becomes of the architecture by it."""
     pytest.importorskip("torch")
     root, found = Path(__file__).parents[2] / "reference", {}
-    for (source, architecture), cases in CASES.items():
-        names = found.setdefault((source, architecture), set())
-        for case in cases:
-            names |= set(infer_config(Checkpoint(file_of(root, case)), source, architecture))
-    return found
+    for key, cases in CASES.items():
+        checkpoints = [Checkpoint(file_of(root, case)) for case in cases]
+        found[key] = [(infer_config(checkpoint, *key), checkpoint) for checkpoint in checkpoints]
+    foreign = {key: find_architecture(*key) for key in found}
+    return {
+        key: [(arguments, foreign[key].adapt(foreign[key], checkpoint, arguments)) for arguments, checkpoint in pairs]
+        for key, pairs in found.items()
+    }
 
 
 def test_the_table_has_every_architecture():
@@ -283,6 +314,7 @@ def test_every_foreign_argument_is_told_asked_or_assumed(told, key):
         "asked": set(foreign.asks),
         "assumed": {*foreign.assumes, *foreign.fixed, *foreign.extension},
     }
+    known["assumed"].update(name for _, adapted in recorded()[key] for name in adapted.fixed)
     for argument, fate in TABLE[key].items():
         kind, _, name = fate.partition(" ")
         if fate not in (TRAINING, SCAN) and name not in known[kind]:
@@ -443,6 +475,47 @@ def test_no_recorded_checkpoint_is_forgotten(reference):
         assert found <= set(OUTCOMES), sorted(found - set(OUTCOMES))
 
 
+def resolved(path, source, architecture, config):
+    """The arguments and the report of an import, without its model."""
+    checkpoint, foreign = Checkpoint(path), find_architecture(source, architecture)
+    told = infer_config(checkpoint, source, architecture)
+    return resolve(foreign.adapt(foreign, checkpoint, told), checkpoint, told, config, architecture)
+
+
+def networks_of(name, kind):
+    return {argument: fate for argument, fate in networks(name).items() if argument.startswith(kind)}
+
+
+REPORTED = {  # a checkpoint of each kind, and what its source's networks take besides the arguments of the whole
+    **{case: {} for cases in CASES.values() for case in cases},
+    **{case: kwargs for case, kwargs in MODEL_KWARGS.items() if case != "xpdnet_focnet"},
+    **dict.fromkeys(("updnet", "xpdnet_mwcnn_dual"), {"activation": "assumed kspace_network.activation"}),
+    "unet_complex_nc": {"non_linearity": "assumed network.activation"},
+    "vnet_complex_nc": {"non_linearity": "assumed network.activation"},
+    "direct_conjgradnet_resnet": networks_of("network", "resnet"),
+    "direct_unet2d_sense_norm_skip": {"norm_groups": "assumed norm_groups"},
+    "direct_vsharp2d_normunet": {"norm_groups": "assumed denoiser.norm_groups"},
+    "direct_vsharp2d_resnet": networks_of("denoiser", "resnet"),
+}
+del REPORTED["direct_sensitivity_estimator"]  # whose network is without a norm
+
+
+@pytest.mark.parametrize("case", REPORTED)
+def test_reports_have_every_option_that_is_asked_or_assumed(reference, case):
+    """Not only the tables of the importers, of which some entries are of other networks than a checkpoint has."""
+    pytest.importorskip("torch")
+    (architecture, config, _), source = OUTCOMES[case], source_of(case)
+    _, report = resolved(file_of(reference, case), source, architecture, config)
+    named = {*report.told, *report.given, *report.assumed, *find_architecture(source, architecture).extension}
+    of_the_whole = {name: fate for name, fate in TABLE[source, architecture].items() if "." not in fate}
+    wrong = {
+        argument: fate
+        for argument, fate in (of_the_whole | REPORTED[case]).items()
+        if fate.startswith(("asked", "assumed")) and fate.partition(" ")[2] not in named
+    }
+    assert not wrong
+
+
 def test_given_and_assumed_options_are_told_apart(reference, tmp_path):
     path = file_of(reference, "direct_vsharp2d_resnet")
     model = import_checkpoint(path, "direct", "VSHARP", {**LEAKY, "denoiser.scale": 0.5, "start": "coil_sum"})
@@ -465,6 +538,111 @@ def test_options_that_the_zoo_has_in_one_value(reference):
     path = file_of(reference, "unet")
     with pytest.raises(DataError, match="`non_relu_contract` is True in `config`; of UNet of .* the zoo has False"):
         import_checkpoint(path, BENCHMARK, "UNet", {"penultimate_activation": None, "non_relu_contract": True})
+
+
+def test_groups_of_normalised_unets_are_told(reference, tmp_path):
+    """DIRECT's `norm_groups` changes no array."""
+    safetensors = pytest.importorskip("safetensors.numpy")
+    path = file_of(reference, "direct_vsharp2d_normunet")
+    _, report = resolved(path, "direct", "VSHARP", LEAKY)
+    assert report.assumed["denoiser.norm_groups"] == 2
+    config = {**LEAKY, "denoiser.norm_groups": 2}
+    assert "denoiser.norm_groups" not in resolved(path, "direct", "VSHARP", config)[1].assumed
+    with pytest.raises(DataError, match="`denoiser.norm_groups` is 4 in `config`; of VSHARP of direct the zoo has 2 a"):
+        import_checkpoint(path, "direct", "VSHARP", {**config, "denoiser.norm_groups": 4})
+    arrays = Checkpoint(file_of(reference, "direct_sensitivity_estimator")).arrays
+    last = next(name for name in arrays if name.endswith("down_sample_layers.0.layers.0.weight"))
+    prefix = last.removesuffix("down_sample_layers.0.layers.0.weight")
+    arrays = {f"{prefix}unet2d.{name.removeprefix(prefix)}": array for name, array in arrays.items()}
+    safetensors.save_file(arrays, tmp_path / "maps.safetensors")
+    model = import_checkpoint(tmp_path / "maps.safetensors", "direct", "RefinedMaps")
+    assert model.import_report.assumed.keys() == {"physics", "refiner.norm_groups", "sigma"}
+    with pytest.raises(DataError, match="`refiner.norm_groups` is 1 in `config`"):
+        import_checkpoint(tmp_path / "maps.safetensors", "direct", "RefinedMaps", {"refiner.norm_groups": 1})
+
+
+@pytest.mark.parametrize("name", ["residual", "non_relu_contract"])
+def test_functional_unets_of_xpdnet_are_as_those_of_unet(reference, name):
+    path, config = file_of(reference, "xpdnet_unet"), {"residual": True, "pad_multiple": 8}
+    name = f"image_network.{name}"
+    assert resolved(path, BENCHMARK, "XPDNet", config)[1].assumed[name] is False
+    with pytest.raises(DataError, match=f"`{name}` is True in `config`; of XPDNet of .* the zoo has False alone"):
+        import_checkpoint(path, BENCHMARK, "XPDNet", {**config, name: True})
+
+
+@pytest.mark.parametrize(
+    "case, architecture, network",
+    [
+        ("xpdnet_unet", "XPDNet", "image_network"),
+        ("updnet", "UPDNet", "kspace_network"),
+        ("unet_complex_nc", "DealiasingNet", "network"),
+    ],
+)
+def test_the_penultimate_activation_follows_the_one_that_is_given(reference, case, architecture, network):
+    """They have one `non_linearity`."""
+    path, config, name = file_of(reference, case), OUTCOMES[case][1], f"{network}.penultimate_activation"
+    for given, expected in (({}, "relu"), ({f"{network}.activation": 0.1}, 0.1), ({name: None}, None)):
+        arguments, report = resolved(path, BENCHMARK, architecture, {**config, **given})
+        assert arguments[network].penultimate_activation == expected
+        assert report.assumed.get(name, "given") == ("given" if name in given else expected)
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("image_network.activation", "lrelu"),
+        ("image_network.activation", {"class_name": "Xyzzy"}),
+        ("image_network.activation", ["relu"]),
+        ("image_network.activation", True),
+        ("image_network.pooling", "avg"),
+        ("image_network.residual", "no"),
+        ("image_network.residual", {"class_name": "Xyzzy"}),
+        ("image_network.num_filters", 4),
+        ("image_network.num_filters", [4, "8", 16]),
+        ("image_network.num_outputs", None),
+    ],
+)
+def test_wrong_options_of_networks_are_one_line(reference, name, value):
+    config = {"residual": True, "pad_multiple": 8, "refiner_filters": None, name: value}
+    with pytest.raises(DataError, match=f"checkpoint.h5: .*`{name}`") as caught:
+        import_checkpoint(file_of(reference, "xpdnet_unet"), BENCHMARK, "XPDNet", config)
+    assert "\n" not in str(caught.value) and "\x1b" not in str(caught.value)
+
+
+@pytest.mark.parametrize("network", [{"class_name": "Xyzzy"}, {"class_name": "UNetBlock", "config": 3}])
+def test_networks_that_are_none_are_one_line(reference, network):
+    config = {"residual": True, "pad_multiple": 8, "image_network": network, "image_network.pooling": "average"}
+    with pytest.raises(ValueError, match="`image_network` (is a dict|cannot be)") as caught:
+        import_checkpoint(file_of(reference, "xpdnet_unet"), BENCHMARK, "XPDNet", config)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "config, message",
+    [
+        ({"data_consistent": "false"}, "`data_consistent` must be True or False, got 'false'"),
+        ({"sigma": "0.7"}, "`sigma` must be a number > 0 or None, got '0.7'"),
+        ({"sigma": True}, "`sigma` must be a number > 0 or None, got True"),
+    ],
+)
+def test_wrong_options_of_what_extends_a_network_are_refused(reference, config, message):
+    pytest.importorskip("torch")
+    path, asked = file_of(reference, "direct_jssl_engine_unet"), OUTCOMES["direct_jssl_engine_unet"][1]
+    with pytest.raises(DataError, match=message):
+        import_checkpoint(path, "direct", "UNet", {**asked, **config})
+
+
+def test_the_sources_own_options_lead_to_ours(reference):
+    pytest.importorskip("torch")
+    path = file_of(reference, "fastmri_varnet")
+    with pytest.raises(
+        ValueError, match="`mask_center` is no argument of VarNet .* Write `num_low_frequencies`: null "
+    ):
+        import_checkpoint(path, "fastmri", "VarNet", {"mask_center": False})
+    for case in ("direct_kikinet_unet_conv_normalize", "direct_xpdnet_conv"):
+        with pytest.raises(DataError, match="False alone. Its True is .* `--scaling kspace_percentile:99:3`"):
+            import_checkpoint(file_of(reference, case), "direct", OUTCOMES[case][0], {"normalize": True})
+    assert parse_scaling("kspace_percentile:99:3") == KSpacePercentileScaling(99, 3)
 
 
 @pytest.mark.parametrize(

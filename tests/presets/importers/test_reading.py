@@ -190,6 +190,20 @@ def test_dicts_within_themselves_end(tmp_path):
         Checkpoint(tmp_path / "circle.pt")
 
 
+def test_dicts_that_are_in_many_others_end(tmp_path):
+    """A file of 40 dicts in which 2**40 paths lead to the last."""
+    torch, content = pytest.importorskip("torch"), {}
+    for _ in range(40):
+        content = {"a": content, "b": content}
+    torch.save(content, tmp_path / "paths.pt")
+    with pytest.raises(DataError, match="paths.pt: its dicts have more than 500,000 entries"):
+        Checkpoint(tmp_path / "paths.pt")
+    weight = torch.arange(3.0)
+    state = {"weight": weight, "step": 3}
+    torch.save({"model": state, "ema": state}, tmp_path / "twice.pt")
+    assert list(Checkpoint(tmp_path / "twice.pt").arrays) == ["model.weight", "ema.weight"]
+
+
 class Hostile:
     def __reduce__(self):
         return (print, ("this was run",))

@@ -12,7 +12,9 @@ from mri_zoo.layers.focnet import FocNet
 from mri_zoo.layers.mwcnn import MWCNN
 from mri_zoo.models import DIP, LPDNet, XPDNet
 from mri_zoo.physics.noncartesian import NonCartesian
+from mri_zoo.presets.importers import find_architecture
 from mri_zoo.presets.importers.checkpoint import Checkpoint, image_by_image
+from mri_zoo.presets.importers.options import resolve
 
 BENCHMARK = "fastmri-reproducible-benchmark"
 
@@ -98,7 +100,16 @@ def test_focnet_with_batch_normalization(rng, tmp_path):
     write_keras(tmp_path / "x.h5", nets)
     found = import_checkpoint(tmp_path / "x.h5", BENCHMARK, "XPDNet")
     assert found.primal_nets[0].batch_normalization and found.residual is False
+    report = found.import_report
+    assert "residual" not in report.told and not report.given
+    assert report.assumed == {"residual": False, "image_network.beta": 0.2, "normalize_image": False} | {
+        "physics": report.assumed["physics"]
+    }
     expect_equal(found, model)
+    foreign, checkpoint = find_architecture(BENCHMARK, "XPDNet"), Checkpoint(tmp_path / "x.h5")
+    foreign = foreign.adapt(foreign, checkpoint, report.told)
+    arguments, report = resolve(foreign, checkpoint, report.told, {"residual": True}, "XPDNet")
+    assert arguments["residual"] is True and "residual" not in report.assumed
     given = {"image_network": FocNet(4, 3, 2)}
     with pytest.raises(DataError, match="this checkpoint has batch normalisation, which this XPDNet has not"):
         import_checkpoint(tmp_path / "x.h5", BENCHMARK, "XPDNet", given)
