@@ -126,8 +126,8 @@ class Cartesian(Acquisition):
     def calibration_images(self, batch, needed=True, symmetric=False):
         """Coil images of the centre of k-space, see `low_frequency_images`.
 
-        An empty window is told where they are `needed`, a bool or a tensor of one. Of `symmetric` ones each sample has its counterpart on the
-        other side of the centre: those of a real image are real.
+        An empty window is told where they are `needed`, a bool or a tensor of one. Of `symmetric` ones each sample has
+        its counterpart on the other side of the centre: those of a real image are real.
         """
         if self.dimensions == 3:
             raise ValueError("3-D multi-coil data needs `sensitivity_maps` in the batch.")

@@ -29,8 +29,8 @@ def low_frequency_images(kspace, center_fraction=0.08, needed=True, symmetric=Fa
     Args:
         kspace: (batch, coil, height, width) complex64, undersampled or not, its centre sampled.
         center_fraction: extent of the window relative to each axis; the thesis takes the mask's, 0.32 / acceleration.
-        needed: whether an empty window is an error, a bool or, where the graph alone knows, a tensor; otherwise a window
-            has two lines at least.
+        needed: whether an empty window is an error, a bool or, where the graph alone knows, a tensor; else a window has
+            two lines at least.
         symmetric: leave out the first line of the window, which has no counterpart on the other side of the centre.
 
     Returns:
