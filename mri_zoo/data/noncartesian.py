@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from mri_zoo.data.fourier import center_crop, ifft2c
-from mri_zoo.data.volume import DataError
+from mri_zoo.data.volume import DataError, check_memory
 from mri_zoo.physics.density import pipe_density
 from mri_zoo.physics.nufft import (
     check_density,
@@ -111,8 +111,10 @@ def make_encoding(trajectory, size, density=None, kernel=True, gain=None):
     Raises:
         ValueError: if trajectory or density are not finite, out of their range or do not fit the size, or the
             trajectory is far from the edge of k-space or has far too few or too many samples.
+        DataError: if the grid of twice the size takes more memory than `check_memory` allows.
     """
     size = tuple(map(int, size))
+    check_memory(f"The grid of images of {size} pixels", 4 * math.prod(2 * n for n in size), declared=0, stored=0)
     check_trajectory(trajectory, len(size))
     trajectory = np.ascontiguousarray(trajectory, np.float32)
     num_shots, trajectory = math.prod(trajectory.shape[:-2]), trajectory.reshape(-1, len(size))
