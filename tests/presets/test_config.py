@@ -165,7 +165,8 @@ def test_metadata_of_the_wrong_form_hides_no_other_model(preset, monkeypatch, ch
     assert "zero-filled" in lines and "pdnet-brain-demo-af4" in lines
 
 
-@pytest.mark.parametrize("what", ["another", "nan", "external", "text"])
+@pytest.mark.filterwarnings("error::numpy.exceptions.ComplexWarning")
+@pytest.mark.parametrize("what", ["another", "nan", "complex", "external", "link", "text"])
 def test_weights_that_do_not_fit_are_named(preset, tmp_path, what):
     weights = preset / "model.weights.h5"
     if what == "text":
@@ -180,6 +181,15 @@ def test_weights_that_do_not_fit_are_named(preset, tmp_path, what):
             file.visititems(lambda name, item: found.append(name) if isinstance(item, h5py.Dataset) else None)
             if what == "nan":
                 file[found[0]][...] = np.nan
+            elif what == "complex":
+                array = file[found[0]][...] + 1j
+                del file[found[0]]
+                file[found[0]] = array
+            elif what == "link":
+                with h5py.File(tmp_path / "other.h5", "w") as other:
+                    file.copy(found[0], other, "array")
+                del file[found[0]]
+                file[found[0]] = h5py.ExternalLink(str(tmp_path / "other.h5"), "array")
             else:
                 (tmp_path / "secret").write_bytes(bytes(10**4))
                 shape = file[found[0]].shape
@@ -187,6 +197,7 @@ def test_weights_that_do_not_fit_are_named(preset, tmp_path, what):
                 file.create_dataset(found[0], shape, "float32", external=[(str(tmp_path / "secret"), 0, 10**4)])
     change(preset / "metadata.json", sha256=sha256(weights))
     messages = {"nan": "holds NaN or infinity", "text": "more weights than", "external": "outside of the folder"}
+    messages |= {"complex": "has type complex64; expected real weights", "link": "is a link; expected the weights"}
     found = messages.get(what, "does not fit UNet")
     with pytest.raises(DataError, match=found) as error:
         load_preset(preset)
