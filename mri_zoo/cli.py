@@ -410,12 +410,12 @@ def _trajectory_dimensions(sampling):
 
 def _finish(results, output):
     """Print the tables and the failures; exit 1 where there are any."""
-    from mri_zoo.evaluation.tables import markdown_report
+    from mri_zoo.evaluation.tables import terminal_report
 
     for result in results:
         for note in result.notes:
             _say(note)
-        _say(markdown_report(result))
+        _say(terminal_report(result))
     _say(f"written to {output}")
     if any(result.failures for result in results):
         raise typer.Exit(1)

@@ -12,7 +12,7 @@ import mri_zoo.physics.gridded  # registers what configs name
 from mri_zoo.data.preparation import scaling_from_config, scaling_to_config
 from mri_zoo.data.sampling import sampling_from_config, sampling_to_config
 from mri_zoo.data.stored import plain, shortened
-from mri_zoo.data.volume import DataError
+from mri_zoo.data.volume import DataError, printable
 from mri_zoo.models import ReconstructionModel
 from mri_zoo.presets.allowed import check_classes, check_own, forbidden_classes
 
@@ -180,7 +180,7 @@ def model_from_config(config, path, most_weights=math.inf):
             model = cls.from_config(config["arguments"])
             model.build()
     except Exception as error:  # constructors of layers, also of Keras's, have all kinds for what they are not made for
-        raise DataError(f"{path} does not fit {name}: {textwrap.shorten(str(error), 300)}") from error
+        raise DataError(f"{path} does not fit {name}: {textwrap.shorten(printable(error), 300)}") from error
     return model
 
 
@@ -211,7 +211,7 @@ def load_weights(model, path):
     except DataError:
         raise
     except Exception as error:  # h5py and Keras have many kinds for what is damaged
-        reason = textwrap.shorten(str(error).replace(f"{path} ", ""), 300)
+        reason = textwrap.shorten(printable(str(error).replace(f"{path} ", "")), 300)
         raise DataError(f"{path} does not fit {type(model).__name__}: {reason}") from error
 
 
