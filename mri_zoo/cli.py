@@ -410,12 +410,12 @@ def _trajectory_dimensions(sampling):
 
 def _finish(results, output):
     """Print the tables and the failures; exit 1 where there are any."""
-    from mri_zoo.evaluation.tables import markdown_report
+    from mri_zoo.evaluation.tables import terminal_report
 
     for result in results:
         for note in result.notes:
             _say(note)
-        _say(markdown_report(result))
+        _say(terminal_report(result))
     _say(f"written to {output}")
     if any(result.failures for result in results):
         raise typer.Exit(1)
@@ -470,12 +470,12 @@ def errors_in_one_line(program):
 def _one_line(program):
     try:
         yield
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, MemoryError) as error:
         raise_if_interrupted()
-        message = (
-            str(error)
-            if not isinstance(error, OSError) or error.filename is None
-            else f"{error.filename}: {error.strerror}"
-        )
+        message = str(error)
+        if isinstance(error, MemoryError):
+            message = f"this does not fit into the memory ({message or 'no size is told'})."
+        elif isinstance(error, OSError) and error.filename is not None:
+            message = f"{error.filename}: {error.strerror}"
         print(printable(f"{program}: {' '.join(message.split())}"), file=sys.stderr)
         sys.exit(2)

@@ -1,5 +1,9 @@
 """What several test files share: random data, an acquisition in plain NumPy, and the recorded networks."""
 
+import contextlib
+import resource
+import signal
+
 import numpy as np
 from keras import ops
 
@@ -16,6 +20,18 @@ JOINT_LOSSES = {  # those of JSSL one by one, by DIRECT's names
     "kspace_nmae_loss": DualDomainLoss([], DualDomainLoss().kspace[:1]),
     "kspace_nmse_loss": DualDomainLoss([], DualDomainLoss().kspace[1:]),
 }
+
+
+@contextlib.contextmanager
+def disk_of(size):
+    """A block in which no file can have more than `size` bytes, as on a disk that is full."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def random_complex(rng, shape):

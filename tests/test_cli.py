@@ -12,7 +12,7 @@ import pytest
 from zoo import LEARNED, create
 
 from mri_zoo import cli
-from mri_zoo.cli import _chosen_sampling
+from mri_zoo.cli import _chosen_sampling, errors_in_one_line
 from mri_zoo.data import (
     CIRCUSMask,
     EquispacedMask,
@@ -654,3 +654,10 @@ def test_a_recipe_of_bad_data_leaves_nothing(run, tmp_path):
 )
 def test_wrong_use_has_exit_code_2(run, arguments):
     assert run(*arguments)[0] == 2
+
+
+@pytest.mark.parametrize("text, found", [("8 GB of 4", "8 GB of 4"), ("", "no size is told")])
+def test_a_lack_of_memory_is_one_line(capsys, text, found):
+    with pytest.raises(SystemExit, match="2"), errors_in_one_line("mri-zoo"):
+        raise MemoryError(text)
+    assert capsys.readouterr().err == f"mri-zoo: this does not fit into the memory ({found}).\n"

@@ -1,12 +1,12 @@
 """Files that are whole or not there, and folders of one run at a time."""
 
 import errno
-import resource
 import signal
 import subprocess
 import sys
 
 import pytest
+from helpers import disk_of
 
 from mri_zoo.storage import exclusive, replacing, write_bytes, write_text
 
@@ -31,14 +31,8 @@ def test_after_an_error_the_old_file_stays_alone(tmp_path):
 
 def test_a_full_disk_names_the_file_and_leaves_the_old_one(tmp_path):
     write_bytes(tmp_path / "a", b"one")
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
-    try:
-        with pytest.raises(OSError) as caught:
-            write_bytes(tmp_path / "a", bytes(2000))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with disk_of(1000), pytest.raises(OSError) as caught:
+        write_bytes(tmp_path / "a", bytes(2000))
     assert (caught.value.errno, caught.value.filename) == (errno.EFBIG, str(tmp_path / "a"))
     assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"one"]
 

@@ -201,13 +201,25 @@ class VariableDensityPoissonMask(SamplingMask):
         # With more samples the acceleration is too low, whatever is still to come; but for those cut off.
         enough = disc.size / max(acceleration - self.tolerance, 1)
         smallest, largest = (0, longer) if self.slopes is None else self.slopes
-        for _ in range(48):  # when slopes no longer differ in effect
-            slope = (largest + smallest) / 2
+
+        def drawn(slope):
             radii = [np.clip((1 + frequency * slope) * n / longer, 1, None) for n in (height, width)]
             mask = disc | _throw(darts, *radii, self.max_attempts, disc.size if self.crop_corner else enough)
             if self.crop_corner:
                 mask &= frequency < 1
-            reached = mask.size / np.count_nonzero(mask)
+            return mask, mask.size / np.count_nonzero(mask)
+
+        if acceleration + self.tolerance < 2:  # no slope may give so many samples, and each mask with many takes long
+            mask, reached = drawn(smallest)
+            count = np.count_nonzero(mask)  # which differs by a third of its root between slopes near each other
+            if disc.size / (acceleration + self.tolerance) > count + 1.5 * math.sqrt(count):
+                raise ValueError(
+                    f"variable-density Poisson masks of {height} x {width} reach `acceleration` {reached:.2f}, not "
+                    f"{acceleration} within {self.tolerance}; try a larger one, or a larger `tolerance`."
+                )
+        for _ in range(48):  # when slopes no longer differ in effect
+            slope = (largest + smallest) / 2
+            mask, reached = drawn(slope)
             if abs(reached - acceleration) < self.tolerance:
                 return mask
             smallest, largest = (slope, largest) if reached < acceleration else (smallest, slope)

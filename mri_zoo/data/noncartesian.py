@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from mri_zoo.data.fourier import center_crop, ifft2c
-from mri_zoo.data.volume import DataError
+from mri_zoo.data.volume import DataError, check_memory
 from mri_zoo.physics.density import pipe_density
 from mri_zoo.physics.nufft import (
     check_density,
@@ -111,8 +111,10 @@ def make_encoding(trajectory, size, density=None, kernel=True, gain=None):
     Raises:
         ValueError: if trajectory or density are not finite, out of their range or do not fit the size, or the
             trajectory is far from the edge of k-space or has far too few or too many samples.
+        DataError: if the grid of twice the size takes more memory than `check_memory` allows.
     """
     size = tuple(map(int, size))
+    check_memory(f"The grid of images of {size} pixels", 4 * math.prod(2 * n for n in size), declared=0, stored=0)
     check_trajectory(trajectory, len(size))
     trajectory = np.ascontiguousarray(trajectory, np.float32)
     num_shots, trajectory = math.prod(trajectory.shape[:-2]), trajectory.reshape(-1, len(size))
@@ -208,14 +210,54 @@ def measure_slice(kspace, target, encoding, scaling, crop=None):
     inputs, factor = scale_samples(encoding.measure(_centred(images, size, shape)), encoding, scaling)
     if target is not None:
         target = target if target.ndim == 2 else _centred(target, (size[0], *target.shape[1:]), target.shape[1:])
-        target = target * np.float32(factor)
+        target = scaled(target, factor)
     return inputs, target, factor
 
 
 def scale_samples(samples, encoding, scaling):
     """The model's input, and the factor by which its output must be divided, of measured samples (coil, samples)."""
-    factor = scaling(samples, encoding.adjoint)
-    return encoding.inputs((samples * np.float32(factor)).astype(np.complex64)), factor
+    factor = scaling_factor(scaling, samples, encoding.adjoint)
+    return encoding.inputs(scaled(samples, factor).astype(np.complex64)), factor
+
+
+def scaling_factor(scaling, samples, adjoint=ifft2c):
+    """The factor that a rule gives for the samples of one slice, float32, as models and images are.
+
+    Args:
+        scaling: the rule.
+        samples: (coil, ...) complex64.
+        adjoint: function from them to coil images.
+
+    Raises:
+        DataError: if single precision has no such number above 0, or none by which an image can be divided.
+    """
+    try:
+        with np.errstate(over="ignore", under="ignore"):
+            factor = np.float32(scaling(samples, adjoint))
+    except OverflowError:
+        factor = np.float32(np.inf)
+    limits = np.finfo(np.float32)
+    if not limits.tiny <= factor <= limits.max:
+        raise DataError(
+            f"the scaling {scaling} gives the factor {factor:.3g} in single precision; expected one from "
+            f"{limits.tiny:.3g} to {limits.max:.3g}."
+        )
+    return factor
+
+
+def scaled(array, factor, out=None):
+    """An array times a factor of `scaling_factor`.
+
+    Raises:
+        DataError: if the products are too large for single precision.
+    """
+    try:
+        with np.errstate(over="raise"):
+            return np.multiply(array, factor, out=out)
+    except FloatingPointError as error:
+        raise DataError(
+            f"numbers up to {np.abs(array).max():.3g}, scaled by {factor:.3g}, are too large for single precision."
+        ) from error
 
 
 def on_scan(images, extent):

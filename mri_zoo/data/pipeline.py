@@ -17,7 +17,7 @@ from mri_zoo.arguments import check_counts
 from mri_zoo.data.files import open_volume
 from mri_zoo.data.masks import seed_from_name
 from mri_zoo.data.nifti import NUM_CACHED_VOLUMES
-from mri_zoo.data.noncartesian import SHARED
+from mri_zoo.data.noncartesian import SHARED, scaled
 from mri_zoo.data.preparation import (
     ConstantScaling,
     draw_sampling,
@@ -317,11 +317,11 @@ class _Examples:
                 )
             inputs, target, factor = prepare_slice(kspace, target, sampled, self.scaling, self.crop)
             _require_signal(inputs["kspace"], target)
+            if self.full_kspace:
+                inputs["full_kspace"] = scaled(kspace, factor).astype("complex64")
         except ValueError as error:
             text = str(error).removeprefix(f"{info.name}: ")
             raise DataError(f"{info.name}, slice {slice_index}: {text}") from error
-        if self.full_kspace:
-            inputs["full_kspace"] = (kspace * factor).astype("complex64")
         return *(inputs[key] for key in _spec(self.trajectory, None, self.full_kspace)), target.astype("float32")
 
     def _read(self, source, slice_index):

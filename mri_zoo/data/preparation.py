@@ -8,7 +8,16 @@ import keras
 import numpy as np
 
 from mri_zoo.data.fourier import center_crop, fft2c, ifft2c, root_sum_of_squares
-from mri_zoo.data.noncartesian import NUM_CACHED, Encoding, make_encoding, measure_slice, part_of, scale_samples
+from mri_zoo.data.noncartesian import (
+    NUM_CACHED,
+    Encoding,
+    make_encoding,
+    measure_slice,
+    part_of,
+    scale_samples,
+    scaled,
+    scaling_factor,
+)
 from mri_zoo.data.stored import Rule, check_positive_number, rule_from_config, rule_to_config
 from mri_zoo.data.trajectories import SamplingTrajectory
 from mri_zoo.data.volume import DataError
@@ -65,8 +74,8 @@ class KSpacePercentileScaling(Rule):
 
     Args:
         percentile: of the magnitudes.
-        power: divide by this power of the percentile: 3 for DIRECT's option `normalize`, by which KIKINet and XPDNet
-            divide by its square what was divided by it already.
+        power: divide by this power of the percentile, at most 100: 3 for DIRECT's option `normalize`, by which KIKINet
+            and XPDNet divide by its square what was divided by it already.
 
     Reference: DIRECT (github.com/NKI-AI/direct), whose published weights were trained with its 99th percentile.
     """
@@ -75,7 +84,7 @@ class KSpacePercentileScaling(Rule):
     power: float = 1.0
 
     def __post_init__(self):
-        numbers = *check_positive_number(100, percentile=self.percentile), *check_positive_number(power=self.power)
+        numbers = check_positive_number(100, percentile=self.percentile, power=self.power)
         for name, number in zip(("percentile", "power"), numbers, strict=True):
             object.__setattr__(self, name, number)
 
@@ -193,28 +202,29 @@ def prepare_slice(kspace, target, mask, scaling, crop=None):
 
     Returns:
         The model's input without a batch axis, a dict of `kspace` (coil, height, width) and `mask`
-        (1, 1 or height, width); the target, scaled and cropped, or None; the factor, by which the model's output must
-        be divided.
+        (1, 1 or height, width); the target, scaled and cropped, or None; the factor, float32, by which the model's
+        output must be divided.
 
     Raises:
         ValueError: if the mask does not fit the k-space.
+        DataError: if the factor, or what it scales, is beyond single precision.
     """
     if isinstance(mask, Encoding):
         if kspace.ndim == 2:
             inputs, factor = scale_samples(kspace, mask, scaling)
-            return inputs, None if target is None else _cropped(target, crop) * np.float32(factor), factor
+            return inputs, None if target is None else scaled(_cropped(target, crop), factor), factor
         return measure_slice(kspace, target, mask, scaling, crop)
     if mask.ndim != 2 or mask.shape[1] != kspace.shape[-1] or mask.shape[0] not in (1, kspace.shape[-2]):
         raise ValueError(
             f"A mask of shape {mask.shape} does not fit k-space of {kspace.shape[-2:]}: expected (1 or height, width)."
         )
     kspace = np.multiply(kspace, mask, out=_aligned_empty(kspace.shape, np.complex64))
-    factor = scaling(kspace)
-    kspace *= np.float32(factor)
+    factor = scaling_factor(scaling, kspace)
+    scaled(kspace, factor, out=kspace)
     inputs = {"kspace": kspace, "mask": mask[None]}
     if target is not None:
         target = _cropped(_cropped(target, crop), kspace.shape[-2:])
-        target = np.multiply(target, np.float32(factor), out=_aligned_empty(target.shape, np.float32))
+        target = scaled(target, factor, out=_aligned_empty(target.shape, np.float32))
     return inputs, target, factor
 
 
@@ -252,7 +262,7 @@ def prepare_partitions(kspace, target, mask, split, scaling, crop=None, number=1
         rows = [_partition_along(measured, target, mask, *part, split.self_supervised, crop) for part in parts]
         return tuple(map(np.stack, zip(*rows, strict=True)))
     # From here on a self-supervised slice has its samples alone.
-    known = measured if split.self_supervised else (kspace * np.float32(factor)).astype(np.complex64)
+    known = measured if split.self_supervised else scaled(kspace, factor).astype(np.complex64)
     input_masks, target_masks = map(
         np.stack, zip(*split.several(np.broadcast_to(mask, kspace.shape[-2:]), number, seed), strict=True)
     )

@@ -20,6 +20,7 @@ import numpy as np
 
 from mri_zoo.arguments import check_flags
 from mri_zoo.data.stored import Rule
+from mri_zoo.data.volume import check_memory
 
 GOLDEN_RATIO = (1 + math.sqrt(5)) / 2
 # Chan et al., MRM 61:354, 2009: the two-dimensional golden means.
@@ -209,9 +210,13 @@ class SamplingTrajectory(Rule, abc.ABC):
 
         Raises:
             ValueError: if the size has another number of extents or leaves no shot.
+            DataError: if the samples would take more memory than `check_memory` allows.
         """
         size = self._checked(size)
         num_shots = int(size[-1] // self.acceleration)
+        # A plane of a volume has as many samples as the others; four times, in double precision, is at the same time.
+        at_once = 32 * self.dimensions * num_shots * math.prod(size[:-1])
+        check_memory(f"{type(self).__name__} for images of {size} pixels", at_once, declared=0, stored=0)
         if num_shots < 1:
             raise ValueError(f"`acceleration` {self.acceleration} leaves no shot for images of {size} pixels.")
         draw = self._draw_benchmark if self.benchmark else self._draw

@@ -9,16 +9,18 @@ from typing import Protocol
 
 import numpy as np
 
+_BOLD = re.compile(r"(Exception encountered when calling [^\x1b]*)\x1b\[1m(.*)\x1b\[0m", re.DOTALL)
 _LONGEST = 1000  # characters of a message: enough for a path and a sentence
 
 
 def printable(text):
     """Text of a file or a file name for one line of a terminal or a table: what is no plain character is escaped.
 
-    A name may hold the sequences that move a terminal's cursor or set its title, or marks that turn the direction of
-    writing. Colours, which are in messages of Keras, are left out, and line breaks become spaces.
+    A name may hold the sequences that move a terminal's cursor, set its title or colours, or marks that turn the
+    direction of writing. Line breaks become spaces. The bold type of Keras's errors, which is no part of any name, is
+    left out.
     """
-    text = re.sub(r"\s*[\r\n]\s*", " ", re.sub(r"\x1b\[[0-9;]*m", "", str(text)))
+    text = re.sub(r"\s*[\r\n]\s*", " ", _BOLD.sub(r"\1\2", str(text)))
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 

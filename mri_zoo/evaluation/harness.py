@@ -18,7 +18,7 @@ from mri_zoo.data.preparation import draw_sampling, reference_image
 from mri_zoo.data.sampling import effective_acceleration
 from mri_zoo.data.simulate import SimulatedFile
 from mri_zoo.data.undersampling import as_measured
-from mri_zoo.data.volume import DataError
+from mri_zoo.data.volume import DataError, printable
 from mri_zoo.evaluation.quality import judged, require_signal
 from mri_zoo.evaluation.reconstruction import reconstruct
 from mri_zoo.evaluation.results import COLUMNS, Evaluation, Example, Failure, Row, read_rows, reason_of, write_rows
@@ -130,7 +130,8 @@ def _judge_all(judge, sources, result, run, num_figures, progress):
             raise_if_interrupted()
             _log.debug("%s is skipped", name, exc_info=True)
             reason = reason_of(error)
-            result.failures.append(Failure(name, reason if name in reason else f"{name}: {reason}"))
+            told = name in reason or printable(name) in reason
+            result.failures.append(Failure(name, reason if told else f"{name}: {reason}"))
             continue
         example = example if wanted(rows[0].contrast) else None
         if anew:

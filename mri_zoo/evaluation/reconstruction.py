@@ -54,7 +54,8 @@ def reconstruct(preset, volume, sampled, batch_size=1):
         batch = {key: _stacked(key, [inputs[key] for inputs, _, _ in slices]) for key in slices[0][0]}
         factors = np.array([factor for _, _, factor in slices], np.float32)
         image = model.predict_on_batch(batch)
-        images.append(image / factors.reshape(-1, *[1] * (image.ndim - 1)))
+        with np.errstate(over="ignore", invalid="ignore"):  # whoever takes the image looks for what is not finite
+            images.append(image / factors.reshape(-1, *[1] * (image.ndim - 1)))
     images = np.concatenate(images)[:count]
     if images.ndim == 4:
         images = images[0]

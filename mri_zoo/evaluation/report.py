@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from mri_zoo.data.noncartesian import Encoding
 from mri_zoo.data.sampling import effective_acceleration
+from mri_zoo.data.volume import printable
 from mri_zoo.evaluation.tables import HEADINGS, facts, groups, methods, table_cells
 from mri_zoo.metrics import psnr, ssim
 from mri_zoo.storage import replacing
@@ -95,7 +96,7 @@ def write_figure(path, example):
     for column, name in enumerate(names, 1):
         image = example.images[name]
         quality = f"{psnr(reference[None], image[None]):.2f} dB, SSIM {ssim(reference[None], image[None]):.3f}"
-        canvas.show(0, column, image, f"{name}\n{quality}", **grey)
+        canvas.show(0, column, image, f"{printable(name)}\n{quality}", **grey)
         drawn = canvas.show(1, column, errors[name], **hot)
     canvas.add_scale(1, 1 + len(names), drawn, "|error| (% of maximum)")
     for column, sampled in [(0, samplings[0])] if one else enumerate(samplings, 1):
@@ -153,20 +154,25 @@ class _Canvas:
         axes.tick_params(colors="white", labelsize=8)
 
 
+def _text(text):
+    """Names and messages as text of HTML, without control characters."""
+    return html.escape(printable(text))
+
+
 def _positions(sampled):
     """The array that tells a mask or an `Encoding` from others."""
     return sampled.trajectory if isinstance(sampled, Encoding) else sampled
 
 
 def _caption(example):
-    return f"{example.volume}, slice {example.slice + 1} of {example.num_slices}, {example.contrast}"
+    return printable(f"{example.volume}, slice {example.slice + 1} of {example.num_slices}, {example.contrast}")
 
 
 def _section(result, files):
     """Everything about one evaluation; takes its figures from the iterator `files`, if there are any."""
-    parts = [f"<h2>{html.escape(result.dataset)}</h2>", _definitions(facts(result))]
+    parts = [f"<h2>{_text(result.dataset)}</h2>", _definitions(facts(result))]
     for heading, rows in groups(result.rows).items():
-        parts += [f"<h3>{html.escape(heading)}</h3>", _quality_table(rows, result.presets)]
+        parts += [f"<h3>{_text(heading)}</h3>", _quality_table(rows, result.presets)]
     parts += [_figure(example, file) for example, file in zip(result.examples, files, strict=False)]
     if result.rows:
         parts += ["<h3>Each volume</h3>", _volume_table(result.rows)]
@@ -180,7 +186,7 @@ def _quality_table(rows, presets):
 
 
 def _cell(cell):
-    text = html.escape(cell.text)
+    text = _text(cell.text)
     text = f"<strong>{text}</strong>" if cell.best else text
     return f'{text} <span class="deviation">({cell.deviation})</span>' if cell.deviation else text
 
@@ -189,7 +195,7 @@ def _volume_table(rows):
     headings = ("Volume", "Contrast", "Network", "PSNR (dB)", "SSIM", "NMSE", "Acceleration", "Slices", "Runtime (s)")
     body = [
         [
-            *map(html.escape, (row.volume, row.contrast, row.model)),
+            *map(_text, (row.volume, row.contrast, row.model)),
             *(f"{row.psnr:.2f}", f"{row.ssim:.4f}", f"{row.nmse:.4f}", f"{row.acceleration:.2f}"),
             *(str(row.num_slices), f"{row.seconds:.2f}"),
         ]
@@ -213,7 +219,7 @@ def _table(headings, rows, num_texts=1):
 
 def _figure(example, file):
     data = base64.b64encode(Path(file).read_bytes()).decode()
-    caption = html.escape(_caption(example))
+    caption = _text(_caption(example))
     return f"""<figure>
 <img alt="{caption}" src="data:image/png;base64,{data}">
 <figcaption><b>{caption}.</b> Top: magnitudes on one grey scale. Below: the sampling, and absolute errors on one
@@ -222,12 +228,12 @@ scale. PSNR and SSIM are of this slice.</figcaption>
 
 
 def _failure_list(failures):
-    items = (f"<li>{html.escape(failure.reason)}</li>" for failure in failures)
+    items = (f"<li>{_text(failure.reason)}</li>" for failure in failures)
     return f'<ul class="failures">{"".join(items)}</ul>'
 
 
 def _definitions(pairs):
-    items = (f"<dt>{html.escape(term)}</dt><dd>{html.escape(str(text))}</dd>" for term, text in pairs)
+    items = (f"<dt>{_text(term)}</dt><dd>{_text(text)}</dd>" for term, text in pairs)
     return f"<dl>{''.join(items)}</dl>"
 
 
@@ -235,7 +241,7 @@ def _model_card(preset):
     pairs = [("Network", f"{type(preset.model).__name__}, {preset.model.count_params():,} parameters")]
     pairs += [("Scaling", preset.scaling), ("Own sampling", preset.sampling or "none")]
     pairs += [(title, preset.metadata[key]) for key, title in _CARD.items() if preset.metadata.get(key)]
-    return f"<h3><code>{html.escape(preset.name)}</code></h3>{_definitions(pairs)}"
+    return f"<h3><code>{_text(preset.name)}</code></h3>{_definitions(pairs)}"
 
 
 _STYLE = """

@@ -22,6 +22,7 @@ from mri_zoo.data.simulate import SimulatedAcquisition
 from mri_zoo.data.undersampling import find_mask
 from mri_zoo.data.volume import DataError
 from mri_zoo.evaluation.reconstruction import reconstruct
+from mri_zoo.storage import InMemory, write_bytes
 
 FORMATS = (".h5", ".nii", ".nii.gz", ".png")
 
@@ -73,35 +74,37 @@ def reconstruct_file(
         raise ValueError(f"{output}: the name must end in one of {', '.join(FORMATS)}.")
     if output.exists() and path.exists() and output.samefile(path):
         raise ValueError(f"{output}: is the scan itself, which would be lost; choose another output.")
-    with _writing(output) as writing:
-        source = scan = _open_scan(path, images, image_size, units)
-        if num_coils > 1:
-            if source.info.num_coils > 1:
-                raise ValueError(f"{path}: has {source.info.num_coils} coils of its own, cannot simulate {num_coils}.")
-            source = SimulatedAcquisition(source, num_coils)
-        hint = "" if center_echo else _echo_hint(source)
-        source = CenteredEcho(source) if center_echo else source
-        info = source.info
-        # Magnitude images are not read only to find that their Fourier transform has no gaps.
-        sampled, note = (None, "") if isinstance(scan, MagnitudeFile) else measured_sampling(source)
-        done = "as measured" if sampling is None else "as measured, not with the sampling asked for"
-        with _naming(path):
+    _try(output)
+    source = scan = _open_scan(path, images, image_size, units)
+    if num_coils > 1:
+        if source.info.num_coils > 1:
+            raise ValueError(f"{path}: has {source.info.num_coils} coils of its own, cannot simulate {num_coils}.")
+        source = SimulatedAcquisition(source, num_coils)
+    hint = "" if center_echo else _echo_hint(source)
+    source = CenteredEcho(source) if center_echo else source
+    info = source.info
+    # Magnitude images are not read only to find that their Fourier transform has no gaps.
+    sampled, note = (None, "") if isinstance(scan, MagnitudeFile) else measured_sampling(source)
+    done = "as measured" if sampling is None else "as measured, not with the sampling asked for"
+    with _naming(path):
+        if sampled is None:
+            chosen = sampling or preset.sampling
+            sampled = draw_sampling(chosen, info, seed_from_name(info.name), info.padding)
             if sampled is None:
-                chosen = sampling or preset.sampling
-                sampled = draw_sampling(chosen, info, seed_from_name(info.name), info.padding)
-                if sampled is None:
-                    sampled = np.ones((1, info.width), np.float32)
-                full = isinstance(sampled, np.ndarray) and sampled.all()
-                done = "fully sampled" if full else "undersampled here"
-            acceleration = effective_acceleration(sampled)
-            image = np.concatenate([np.abs(part) for part in _reconstructed(preset, source, sampled, progress)])
-            image = center_crop(image, info.recon_size or image.shape[-2:])
-            if not image.any():
-                raise DataError(
-                    "all samples are zero, or of several coils all near the centre of k-space (then try "
-                    "--center-echo); expected a scan."
-                )
-        _write(writing, output.name, image, scan, preset)
+                sampled = np.ones((1, info.width), np.float32)
+            full = isinstance(sampled, np.ndarray) and sampled.all()
+            done = "fully sampled" if full else "undersampled here"
+        acceleration = effective_acceleration(sampled)
+        image = np.concatenate([np.abs(part) for part in _reconstructed(preset, source, sampled, progress)])
+        image = center_crop(image, info.recon_size or image.shape[-2:])
+        if not np.isfinite(image).all():
+            raise DataError(f"the image by {preset.name} holds NaN or infinity, and is not written.")
+        if not image.any():
+            raise DataError(
+                "all samples are zero, or of several coils all near the centre of k-space (then try "
+                "--center-echo); expected a scan."
+            )
+    _write(output, image, scan, preset)
     what = f"{info.num_slices} slice" + ("s" if info.num_slices > 1 else "")
     what += f" of `{scan.dataset}`" if isinstance(scan, ImageFile) else ""
     line = f"{output}: {what} by {preset.name}, {done}, acceleration {acceleration:.2f}{hint}"
@@ -142,20 +145,14 @@ def _open_scan(path, images, image_size, units):
     return open_volume(path, images, image_size=image_size, units=units)
 
 
-@contextlib.contextmanager
-def _writing(output):
-    """A hidden file beside `output`, renamed to it at the end; tells before the work where nothing can be written."""
+def _try(output):
+    """Tell before the work where nothing can be written, by an empty hidden file beside `output`."""
     part = output.with_name(f".{os.getpid()}.{output.name}")
     try:
-        try:
-            part.touch()
-        except OSError as error:
-            raise OSError(error.errno, f"cannot be written ({error.strerror})", str(output)) from error
-        yield part
-        os.replace(part, output)
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
+        part.touch()
+        part.unlink()
+    except OSError as error:
+        raise OSError(error.errno, f"cannot be written ({error.strerror})", str(output)) from error
 
 
 @contextlib.contextmanager
@@ -178,10 +175,11 @@ def measured_sampling(source):
     return find_mask(info.name, slices, padded=info.target_size is not None)
 
 
-def _write(path, name, image, scan, preset):
-    name = name.lower()
+def _write(output, image, scan, preset):
+    """Write the whole file or none; errors name it."""
+    name, memory = output.name.lower(), InMemory(output.name)
     if name.endswith(".h5"):
-        with h5py.File(path, "w") as file:
+        with h5py.File(memory, "w") as file:
             file["reconstruction"] = image
             file.attrs.update(model=preset.name, volume=scan.info.name, acquisition=scan.info.contrast)
     elif name.endswith(".png"):
@@ -191,12 +189,13 @@ def _write(path, name, image, scan, preset):
         montage = image.reshape(rows, columns, *image.shape[1:]).swapaxes(1, 2)
         montage = montage.reshape(rows * image.shape[1], columns * image.shape[2])
         matplotlib.image.imsave(
-            path, montage, cmap="gray", vmin=0, vmax=np.percentile(montage, 99.8) or None, format="png"
+            memory, montage, cmap="gray", vmin=0, vmax=np.percentile(montage, 99.8) or None, format="png"
         )
     elif isinstance(scan, NIfTIFile):
-        _write_nifti(path, name, scan.image(image))
+        _write_nifti(memory, name, scan.image(image))
     else:
-        _write_nifti(path, name, _located(image, scan.info))
+        _write_nifti(memory, name, _located(image, scan.info))
+    write_bytes(output, memory.getbuffer())
 
 
 def _located(image, info):
@@ -216,8 +215,8 @@ def _located(image, info):
     return found
 
 
-def _write_nifti(path, name, image):
+def _write_nifti(file, name, image):
     content = image.to_bytes()
     if name.endswith(".gz"):
         content = gzip.compress(content, mtime=0)
-    path.write_bytes(content)
+    file.write(content)

@@ -12,6 +12,7 @@ import numpy as np
 from scipy import stats
 
 from mri_zoo.data.masks import SamplingMask
+from mri_zoo.data.volume import printable
 
 HEADINGS = ("Network", "PSNR-mean (std) (dB)", "SSIM-mean (std)", "NMSE-mean (std)", "#params", "Runtime (s)")
 COMPARISON_HEADINGS = ("Network", "Volumes") + tuple(
@@ -103,19 +104,45 @@ def methods():
 
 def markdown_report(result):
     """The text of ``table.md``: a table of all volumes, one for each contrast, what was skipped, what was done."""
-    lines = [f"# Reconstruction of {_escape(result.dataset)}", "", *_markdown_list(facts(result))]
+    return _report(result, _escape)
+
+
+def terminal_report(result):
+    """The text of `markdown_report` for a terminal: names and messages are shown as they are."""
+    return _report(result, _one_line)
+
+
+def _report(result, escape):
+    lines = [f"# Reconstruction of {escape(result.dataset)}", "", *_markdown_list(facts(result), escape)]
     for heading, rows in groups(result.rows).items():
-        lines += ["", f"## {_escape(heading)}", "", *markdown_table(HEADINGS, table_cells(rows, result.presets))]
+        table = markdown_table(HEADINGS, table_cells(rows, result.presets), escape)
+        lines += ["", f"## {escape(heading)}", "", *table]
     if result.failures:
         lines += ["", f"## Skipped ({len(result.failures)})", ""]
-        lines += [f"- {_escape(failure.reason)}" for failure in result.failures]
-    lines += ["", "## Methods", "", *_markdown_list(methods())]
+        lines += [f"- {escape(failure.reason)}" for failure in result.failures]
+    lines += ["", "## Methods", "", *_markdown_list(methods(), escape)]
     return "\n".join(lines) + "\n"
 
 
-def markdown_table(headings, table):
-    """The lines of a Markdown table of `Cell`s; the first column is text, the others are numbers."""
-    rows = [[_markdown_cell(cell) for cell in cells] for cells in table]
+def _one_line(text):
+    """File names and messages as plain text: no control characters, no line breaks."""
+    return printable(" ".join(text.split()))
+
+
+def _escape(text):
+    """File names and messages as plain Markdown text: what `_one_line` gives without markup, HTML, column breaks."""
+    return re.sub(r"([\\`*|\[\]])", r"\\\1", html.escape(_one_line(text), quote=False))
+
+
+def markdown_table(headings, table, escape=_escape):
+    """The lines of a Markdown table of `Cell`s; the first column is text, the others are numbers.
+
+    Args:
+        headings: of the columns.
+        table: a list of `Cell`s for each row.
+        escape: function that makes a text of the table out of a cell's.
+    """
+    rows = [[_markdown_cell(cell, escape) for cell in cells] for cells in table]
     rule = [":---", *["---:"] * (len(headings) - 1)]
     return [f"| {' | '.join(row)} |" for row in (headings, rule, *rows)]
 
@@ -221,18 +248,13 @@ def _range(values, style="d"):
     return f"{low:{style}}" if low == high else f"{low:{style}} to {high:{style}}"
 
 
-def _markdown_list(pairs):
-    return [f"- {_escape(term)}: {_escape(text)}" for term, text in pairs]
+def _markdown_list(pairs, escape):
+    return [f"- {escape(term)}: {escape(text)}" for term, text in pairs]
 
 
-def _markdown_cell(cell):
-    text = f"**{_escape(cell.text)}**" if cell.best else _escape(cell.text)
+def _markdown_cell(cell, escape):
+    text = f"**{escape(cell.text)}**" if cell.best else escape(cell.text)
     return f"{text} ({cell.deviation})" if cell.deviation else text
-
-
-def _escape(text):
-    """File names and messages as plain Markdown text: no markup, no HTML, no line or column breaks."""
-    return re.sub(r"([\\`*|\[\]])", r"\\\1", html.escape(" ".join(text.split()), quote=False))
 
 
 def _hardware():

@@ -222,7 +222,8 @@ class ReconstructionModel(keras.Model):
 
         Raises:
             ValueError: if the number of weights in a `.weights.h5` file differs from the model's.
-            DataError: if the file is damaged, or weights are not finite; the model has them then.
+            DataError: if the file is damaged or holds links or complex numbers, or weights are not finite; the model
+                has the latter then.
         """
         if not self.built:
             self.build()
@@ -305,21 +306,24 @@ def center_crop(image, size):
 
 def _count_weights(path):
     """Number of arrays in a Keras weights file, without the optimizer's and the metrics'."""
-    count = 0
+    arrays = {}
 
-    def check_link(name, link):
-        if not isinstance(link, h5py.HardLink):
-            raise DataError(f"{path}: `{name}` is a link; expected the weights themselves.")
+    def linked(name, link):
+        return None if isinstance(link, h5py.HardLink) else name
 
     def visit(name, item):
-        nonlocal count
         if isinstance(item, h5py.Dataset):
-            if stored:
-                check_own(file, name, item)
-            count += not name.startswith(("optimizer/", "metrics/", "_metrics/"))
+            arrays[name] = item
 
     stored = isinstance(path, str | os.PathLike)
     with open_hdf5(path, "weights in HDF5") if stored else h5py.File(path, "r") as file:
-        file.visititems_links(check_link)
+        name = file.visititems_links(linked)  # HDF5 calls it, and would replace its errors by one of its own
+        if name is not None:
+            raise DataError(f"{path}: `{name}` is a link; expected the weights themselves.")
         file.visititems(visit)
-    return count
+        for name, item in arrays.items():
+            if item.dtype.kind == "c":
+                raise DataError(f"{path}: `{name}` has type {item.dtype}; expected real weights.")
+            if stored:
+                check_own(file, name, item)
+    return sum(not name.startswith(("optimizer/", "metrics/", "_metrics/")) for name in arrays)

@@ -12,7 +12,7 @@ import mri_zoo.physics.gridded  # registers what configs name
 from mri_zoo.data.preparation import scaling_from_config, scaling_to_config
 from mri_zoo.data.sampling import sampling_from_config, sampling_to_config
 from mri_zoo.data.stored import plain, shortened
-from mri_zoo.data.volume import DataError
+from mri_zoo.data.volume import DataError, printable
 from mri_zoo.models import ReconstructionModel
 from mri_zoo.presets.allowed import check_classes, check_own, forbidden_classes
 
@@ -22,7 +22,20 @@ METADATA = {"summary": str, "parameters": int, "sha256": str}
 _OPTIONAL = {"data": str, "training": str, "licence": str, "limits": str | None, "quality": list}
 _MOST_BYTES = 2**24  # of a JSON file; those of the zoo have some kilobytes
 _DEEPEST = 64  # levels of lists and dicts
-_LARGEST = 2**16  # whole number among a model's arguments: numbers of layers, filters, steps, pixels
+_LARGEST = 2**16  # number among the arguments of a model or a sampling: of filters, pixels, times fewer samples
+# Arguments that repeat layers, which may share their weights, so that no file's size bounds them. Each step of a graph
+# takes a tenth of a second to trace; large networks of the zoo have 12 x 10 of them, or 25 x 54 convolutions.
+_REPEATING = (
+    *("num_iterations", "num_cascades", "num_steps", "num_gradient_steps"),
+    *("num_blocks", "num_convolutions", "num_layers"),
+)
+_MOST_STEPS, _MOST_LAYERS = 500, 20_000  # for each argument, and for the product of those within each other
+# Each scale doubles the filters or the image; darts are thrown for each sample of a mask.
+_MOST = dict.fromkeys(_REPEATING, _MOST_STEPS) | {
+    **dict.fromkeys(("num_pools", "num_scales", "num_upsamplings", "refiner_pools", "initializer_scales"), 16),
+    "max_attempts": 1000,
+}
+_FITTED = ("DIP",)  # their steps are those of a fit to one slice, in no graph
 
 
 def preset_config(model, scaling, sampling=None):
@@ -57,7 +70,9 @@ def preset_config(model, scaling, sampling=None):
             "are registered with `keras.saving.register_keras_serializable`."
         )
     _check_depth(arguments, cls.__name__)
-    _check_whole_numbers(arguments, cls.__name__)
+    _check_numbers(arguments, cls.__name__, cls.__name__)
+    stored_sampling = None if sampling is None else sampling_to_config(sampling)
+    _check_numbers(stored_sampling, "sampling")
     if "module" in stored:  # whoever wrote the class may have forgotten an argument in `get_config`
         try:
             cls.from_config(json.loads(json.dumps(arguments)))
@@ -67,7 +82,7 @@ def preset_config(model, scaling, sampling=None):
         **stored,
         "arguments": arguments,
         "scaling": scaling_to_config(scaling),
-        "sampling": sampling_to_config(sampling) if sampling is not None else None,
+        "sampling": stored_sampling,
     }
 
 
@@ -159,13 +174,13 @@ def model_from_config(config, path, most_weights=math.inf):
         known = ", ".join(mri_zoo.models.__all__)
         raise DataError(f"{path}: unknown architecture {shortened(name)}, there are {known}.")
     check_classes(config["arguments"], str(path))
-    _check_whole_numbers(config["arguments"], path)
+    _check_numbers(config["arguments"], path, name)
     try:
         with _at_most(most_weights):
             model = cls.from_config(config["arguments"])
             model.build()
     except Exception as error:  # constructors of layers, also of Keras's, have all kinds for what they are not made for
-        raise DataError(f"{path} does not fit {name}: {textwrap.shorten(str(error), 300)}") from error
+        raise DataError(f"{path} does not fit {name}: {textwrap.shorten(printable(error), 300)}") from error
     return model
 
 
@@ -175,6 +190,7 @@ def rules_from_config(config, path):
     Raises:
         DataError: if one of them cannot be.
     """
+    _check_numbers(config["sampling"], path)
     made = []
     for key, make in (("scaling", scaling_from_config), ("sampling", sampling_from_config)):
         try:
@@ -195,7 +211,7 @@ def load_weights(model, path):
     except DataError:
         raise
     except Exception as error:  # h5py and Keras have many kinds for what is damaged
-        reason = textwrap.shorten(str(error).replace(f"{path} ", ""), 300)
+        reason = textwrap.shorten(printable(str(error).replace(f"{path} ", "")), 300)
         raise DataError(f"{path} does not fit {type(model).__name__}: {reason}") from error
 
 
@@ -238,14 +254,36 @@ def _check_depth(content, path):
     raise DataError(f"{path} has more than {_DEEPEST} levels of lists and dicts; expected a preset's.")
 
 
-def _check_whole_numbers(arguments, path):
-    found = [("", arguments)]
+def _check_numbers(config, path, owner=None):
+    """Refuse numbers with which a small config means work or memory without end.
+
+    Args:
+        config: of a model's arguments or of a sampling, of plain values.
+        path: what the error message begins with.
+        owner: name of the class whose arguments they are; without, fractions are bounded like whole numbers.
+    """
+    kinds = int if owner is not None else int | float
+    found, most_layers = [("", config, owner, 1)], 1
     while found:
-        name, value = found.pop()
-        if isinstance(value, dict | list):
-            found += value.items() if isinstance(value, dict) else [(name, entry) for entry in value]
-        elif isinstance(value, int) and abs(value) > _LARGEST and name != "seed":
-            raise DataError(f"{path}: `{name}` must be at most {_LARGEST:,}, got {shortened(value)}.")
+        name, value, owner, layers = found.pop()
+        if isinstance(value, dict):
+            repeated = [n for key, n in value.items() if key in _REPEATING and isinstance(n, int) and n > 1]
+            layers *= 1 if owner in _FITTED else math.prod(repeated)
+            most_layers = max(most_layers, layers)
+            owner = value.get("class_name", owner)
+            found += [(key, entry, owner, layers) for key, entry in value.items()]
+        elif isinstance(value, list | tuple):
+            found += [(name, entry, owner, layers) for entry in value]
+        elif isinstance(value, kinds) and name != "seed":
+            fitted = owner in _FITTED and name == "num_steps"
+            most = _LARGEST if fitted else _MOST.get(name, _LARGEST)
+            if abs(value) > most:
+                raise DataError(f"{path}: `{name}` must be at most {most:,}, got {shortened(value)}.")
+    if most_layers > _MOST_LAYERS:
+        raise DataError(
+            f"{path}: its numbers of iterations, steps and layers mean {most_layers:,} times the work of one; expected "
+            f"at most {_MOST_LAYERS:,}."
+        )
 
 
 def _without_precision(config):

@@ -8,7 +8,7 @@ import pytest
 
 from mri_zoo.data import nifti
 from mri_zoo.data.files import FastMRIFile, ImageFile, NIfTIFile, find_volumes, open_volume
-from mri_zoo.data.volume import DataError
+from mri_zoo.data.volume import DataError, printable
 
 SLICES, COILS, HEIGHT, WIDTH = 4, 3, 15, 12
 HEADER = """<?xml version="1.0"?>
@@ -529,3 +529,11 @@ def test_real_images_open(shared_data):
             volume = open_volume(path, dataset=contrast).read([0, 3])
             assert volume.info.num_slices == 4 and volume.info.patient_id.startswith("ulf_")
             assert volume.target.max() > 100
+
+
+def test_an_error_keeps_the_colours_of_a_name_and_drops_the_bold_type_of_keras():
+    assert str(DataError("bad\x1b[31m.h5: is\n no file")) == r"bad\x1b[31m.h5: is no file"
+    text = "Exception encountered when calling UNet.call().\n\n\x1b[1ma\x1b[31m.h5 is odd\x1b[0m\n\nArguments received"
+    assert printable(text) == (
+        r"Exception encountered when calling UNet.call(). a\x1b[31m.h5 is odd Arguments received"
+    )

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mri_zoo.data.fourier import fft2c, ifft2c, root_sum_of_squares
+from mri_zoo.data.noncartesian import make_encoding
 from mri_zoo.data.preparation import (
     ConstantScaling,
     KSpacePercentileScaling,
@@ -17,6 +18,7 @@ from mri_zoo.data.preparation import (
     scaling_to_config,
 )
 from mri_zoo.data.splits import GaussianSplit
+from mri_zoo.data.trajectories import radial
 from mri_zoo.data.volume import DataError, Volume, VolumeInfo
 
 
@@ -144,3 +146,29 @@ def test_partitions_equal_the_self_supervised_pipeline_of_direct(reference):
         np.testing.assert_allclose(found[0], recorded["kspace"] * sampled[0], atol=1e-5)
     np.testing.assert_allclose(target[0], recorded["target"], atol=1e-6)
     assert flag == 1 and all(len(array) == 1 for array in (kspace, target))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "scaling, found",
+    [
+        (ConstantScaling(1e-300), r"ConstantScaling\(factor=1e-300\) gives the factor 0 in single precision"),
+        (ConstantScaling(1e-40), "gives the factor 1e-40 in single precision"),
+        (ConstantScaling(1e300), "gives the factor inf in single precision"),
+        (KSpacePercentileScaling(99, 100), "gives the factor inf in single precision"),  # beyond double precision, too
+        (lambda kspace, adjoint: -1.0, "gives the factor -1"),
+        (lambda kspace, adjoint: np.nan, "gives the factor nan"),
+        (ConstantScaling(1e38), "numbers up to .*, scaled by 1e.38, are too large for single precision"),
+    ],
+)
+def test_a_factor_beyond_single_precision_is_refused(coils, scaling, found):
+    encoding = make_encoding(radial(20, 15), (15, 13))
+    kspace = coils * np.float32(1e-5 if isinstance(scaling, KSpacePercentileScaling) else 10)
+    for sampled in (np.ones((1, 13), np.float32), encoding):
+        with pytest.raises(DataError, match=found):
+            prepare_slice(kspace, None, sampled, scaling)
+
+
+def test_the_smallest_factors_are_taken(coils):
+    inputs, _, factor = prepare_slice(coils, None, np.ones((1, 13), np.float32), ConstantScaling(2e-38))
+    assert factor == np.float32(2e-38) and np.isfinite(1 / factor) and inputs["kspace"].any()

@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT
 from scipy.spatial import KDTree
 
-from mri_zoo.data import masks, sampling
+from mri_zoo.data import masks, masks_2d, sampling
 from mri_zoo.data.masks import BenchmarkEquidistantMask, BenchmarkRandomMask
 from mri_zoo.data.masks_2d import CIRCUSMask, GaussianMask, PoissonDiscMask, VariableDensityPoissonMask
 from mri_zoo.data.masks_kt import KtGaussianMask, KtRadialMask, KtUniformMask
@@ -448,3 +448,22 @@ def test_rounded_centre_may_be_all_that_is_sampled(name):
 def test_unknown_name_suggests_the_nearest(name, nearest):
     with pytest.raises(ValueError, match=f"{name}.*did you mean '{nearest}'"):
         sampling.get_sampling(name, 4)
+
+
+def test_an_acceleration_that_no_slope_reaches_is_refused_at_once(monkeypatch):
+    throw, masks_drawn = masks_2d._throw, []
+
+    def counted(*arguments):
+        masks_drawn.append(throw(*arguments))
+        return masks_drawn[-1]
+
+    monkeypatch.setattr(masks_2d, "_throw", counted)
+    for options in ({}, {"crop_corner": True}):
+        with pytest.raises(ValueError, match=r"of 64 x 56 reach `acceleration` 1\.\d\d, not 1.0001 within 0.2; try"):
+            VariableDensityPoissonMask(1.0001, **options)(64, 56, seed=3)
+    assert len(masks_drawn) == 2
+
+
+def test_the_least_accelerations_are_reached():
+    mask = VariableDensityPoissonMask(1.15)(24, 20, seed=0)
+    assert mask.size / mask.sum() == pytest.approx(1.3186814)

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from mri_zoo.data import trajectories
+from mri_zoo.data.noncartesian import make_encoding
 from mri_zoo.data.trajectories import TRAJECTORIES, RadialTrajectory, SpiralTrajectory, as_trajectory
+from mri_zoo.data.volume import DataError
 
 PI = np.float32(np.pi)
 SIZES = {2: (15, 13), 3: (6, 15, 13)}
@@ -194,6 +196,19 @@ def test_arguments_are_checked():
             trajectories.spiral(3, 4, value)
     with pytest.raises(ValueError, match="at least one shot"):
         trajectories.spiral(0, 4)
+
+
+@pytest.mark.parametrize(
+    "draw, found",
+    [
+        (lambda: RadialTrajectory(4)((10**6, 10**6)), r"for images of \(1000000, 1000000\) pixels takes 1.6e.04 GB"),
+        (lambda: TRAJECTORIES["radial_3d"](4)((2000, 2000, 2000)), "Radial3DTrajectory for images .* takes 192 GB"),
+        (lambda: make_encoding(RadialTrajectory(30_000)((65536, 65536)), (65536, 65536)), "The grid .* takes 68.7 GB"),
+    ],
+)
+def test_samples_without_memory_for_them_are_refused_first(draw, found):
+    with pytest.raises(DataError, match=found):
+        draw()
 
 
 def test_trajectories_compare_equal_by_value():

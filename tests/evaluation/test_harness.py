@@ -17,10 +17,12 @@ from skimage.metrics import structural_similarity
 from mri_zoo.data.masks import EquispacedMask, RandomMask
 from mri_zoo.data.preparation import ConstantScaling, PercentileScaling
 from mri_zoo.data.sampling import effective_acceleration
-from mri_zoo.data.volume import DataError, Volume, VolumeInfo
+from mri_zoo.data.volume import DataError, Volume, VolumeInfo, printable
 from mri_zoo.evaluation.datasets import sources_of
 from mri_zoo.evaluation.harness import COLUMNS, Row, evaluate, read_rows
 from mri_zoo.evaluation.quality import judged
+from mri_zoo.evaluation.report import write_figures, write_report
+from mri_zoo.evaluation.tables import terminal_report
 from mri_zoo.models import PDNet, UNet, ZeroFilled
 from mri_zoo.physics.cartesian import Cartesian
 
@@ -507,3 +509,23 @@ def test_a_file_that_is_no_volumes_csv_is_named(tmp_path, text, found):
 def test_rows_of_a_file_are_numbers(tmp_path):
     (tmp_path / "volumes.csv").write_text(",".join(COLUMNS) + "\nv,T1w,m,0.5,30,0.9,1.5\n")
     assert read_rows(tmp_path / "volumes.csv") == [Row("v", "T1w", "m", 0.5, 30.0, 0.9, 1.5)]
+
+
+@pytest.mark.parametrize("name", ["bad\x1b[31m.h5", "bad\x1b]0;title\x07.h5", "bad\u202e.h5"])
+def test_sequences_in_a_name_reach_no_table_and_no_terminal(tmp_path, name):
+    (tmp_path / name).write_text("no HDF5")
+    shown = printable(name)
+    assert shown.isprintable() and shown != "bad.h5"
+    sources = [str(tmp_path / name), Source(f"good {name}")]
+    result = evaluate([zero_filled()], sources, tmp_path / "out", sampling=RandomMask(2))
+    (failure,) = result.failures
+    assert failure.volume == name and failure.reason.startswith(f"{tmp_path}/{shown}: is not an HDF5 file")
+    write_report(tmp_path / "out" / "report.html", [result], write_figures(tmp_path / "out", result))
+    for text in (
+        (tmp_path / "out" / "table.md").read_text(),
+        (tmp_path / "out" / "report.html").read_text(),
+        terminal_report(result),
+    ):
+        assert all(line.isprintable() for line in text.split("\n")) and "bad" in text
+    assert f"{tmp_path}/{shown}: is not" in terminal_report(result)
+    assert [row.volume for row in read_rows(tmp_path / "out" / "volumes.csv")] == [f"good {name}"]

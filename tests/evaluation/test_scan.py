@@ -1,12 +1,19 @@
+import errno
+from types import SimpleNamespace
+
 import h5py
 import nibabel
 import numpy as np
 import pytest
+from helpers import disk_of
 
 from mri_zoo.data.files import FastMRIFile
 from mri_zoo.data.fourier import fft2c
 from mri_zoo.data.masks import EquispacedMask
+from mri_zoo.data.preparation import ConstantScaling
+from mri_zoo.data.volume import DataError
 from mri_zoo.evaluation.scan import measured_sampling, reconstruct_file
+from mri_zoo.physics.cartesian import Cartesian
 from mri_zoo.presets import load_preset
 
 
@@ -86,3 +93,32 @@ def test_nifti_keeps_its_header(tmp_path, rng, axis, extension, kind):
             np.testing.assert_array_equal(found.header[field], scan.header[field], field)
     np.testing.assert_array_equal(found.affine, scan.affine)
     np.testing.assert_allclose(found.get_fdata(), scan.get_fdata(), rtol=1e-4, atol=1e-3)
+
+
+def write_scan(path, kspace):
+    with h5py.File(path, "w") as file:
+        file["kspace"] = kspace
+    return path
+
+
+@pytest.mark.parametrize("extension", [".h5", ".nii", ".nii.gz", ".png"])
+def test_a_full_disk_names_the_output_and_leaves_the_old_one(kspace, tmp_path, extension):
+    scan, output = write_scan(tmp_path / "scan.h5", kspace[:, :1]), tmp_path / f"image{extension}"
+    output.write_text("old")
+    with disk_of(100), pytest.raises(OSError) as caught:
+        reconstruct_file(load_preset("zero-filled"), scan, output)
+    assert (caught.value.errno, caught.value.filename) == (errno.EFBIG, str(output))
+    assert sorted(tmp_path.iterdir()) == [output, scan] and output.read_text() == "old"
+    reconstruct_file(load_preset("zero-filled"), scan, output)
+    assert output.stat().st_size > 100
+
+
+@pytest.mark.parametrize("scaling", [ConstantScaling(1e-300), ConstantScaling(1e300), ConstantScaling(2e-38)])
+@pytest.mark.filterwarnings("error")
+def test_an_image_that_is_not_finite_is_not_written(kspace, tmp_path, scaling):
+    # The smallest factor leaves the network's output, which divided by it is too large.
+    model = SimpleNamespace(physics=Cartesian(), predict_on_batch=lambda batch: np.full((1, 15, 13), 1e3, np.complex64))
+    preset = SimpleNamespace(name="mine", model=model, scaling=scaling, sampling=None)
+    with pytest.raises(DataError, match="gives the factor|by mine holds NaN or infinity"):
+        reconstruct_file(preset, write_scan(tmp_path / "scan.h5", kspace), tmp_path / "image.h5")
+    assert list(tmp_path.iterdir()) == [tmp_path / "scan.h5"]

@@ -17,6 +17,7 @@ from mri_zoo.evaluation.tables import (
     markdown_report,
     side_by_side,
     table_cells,
+    terminal_report,
 )
 
 
@@ -146,3 +147,14 @@ def test_evaluations_stand_side_by_side():
     assert fast[:2] == ["fast|", "*35.00 / 0.9150|"]
     with pytest.raises(ValueError, match="the same number of models, got 3 in Radial, 1 in Spiral"):
         side_by_side({"Radial": ROWS, "Spiral": ROWS[:2]})
+
+
+def test_the_terminal_shows_names_as_they_are():
+    rows = [row("v", "a|b*", 30, contrast="x"), row("w", "a|b*", 30, contrast="[T1w]")]
+    result = make_evaluation(
+        presets=[preset("a|b*", 1)], samplings={}, rows=rows, failures=[Failure("v", "v: 3 -> 4\n\x1b[2J & <b>")]
+    )
+    text, table = terminal_report(result), markdown_report(result)
+    assert "- v: 3 -> 4 \\x1b[2J & <b>\n" in text and "## [T1w] (1)\n" in text and "| a|b* | 30.00" in text
+    assert "- v: 3 -&gt; 4 \\\\x1b\\[2J &amp; &lt;b&gt;\n" in table
+    assert text.splitlines()[-1] == table.splitlines()[-1]

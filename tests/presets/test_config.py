@@ -17,9 +17,9 @@ from mri_zoo.data.preparation import scaling_from_config, scaling_to_config
 from mri_zoo.data.sampling import sampling_from_config, sampling_to_config
 from mri_zoo.data.trajectories import RadialTrajectory
 from mri_zoo.layers.convnet import ConvNet
-from mri_zoo.models import MoDL, ReconstructionModel, UNet
+from mri_zoo.models import CGSENSE, DIP, MoDL, ReconstructionModel, UNet
 from mri_zoo.presets.allowed import check_classes
-from mri_zoo.presets.config import preset_config
+from mri_zoo.presets.config import model_from_config, preset_config
 from mri_zoo.presets.registry import list_models, load_preset, save_preset, sha256
 
 CONFIG = json.loads((ROOT / "weights" / "unet-brain-demo-af4" / "config.json").read_text())
@@ -51,6 +51,7 @@ def change(file, **changes):
         ("arguments", {"num_filters": "x"}, "does not fit UNet"),
         ("arguments", {"num_filters": [2**40, 4]}, f"`num_filters` must be at most 65,536, got {2**40}"),
         ("arguments", {"num_filters": [9000, 9000]}, "it has more weights than `model.weights.h5`"),
+        ("arguments", {"num_convolutions": 501}, "`num_convolutions` must be at most 500, got 501"),
         ("arguments", {"physics": {"class_name": []}}, r"names the class \[\], which is not allowed"),
         ("arguments", {"physics": 3}, "`physics` must be an acquisition"),
         ("scaling", None, "`scaling` must be of type dict, got None"),
@@ -62,13 +63,23 @@ def change(file, **changes):
         ("scaling", {"name": "percentile", "percentile": 200}, "`percentile` must be a finite number"),
         ("scaling", {"name": "constant", "factor": 0}, "`factor` must be a finite number > 0, got 0"),
         ("scaling", {"name": "constant", "factor": True}, "`factor` must be a finite number > 0, got True"),
-        ("scaling", {"name": "kspace_percentile", "power": -1}, "`power` must be a finite number > 0, got -1"),
+        ("scaling", {"name": "kspace_percentile", "power": -1}, "`power` must be a finite number > 0 and <= 100"),
+        ("scaling", {"name": "kspace_percentile", "power": 1e300}, "`power` must be a finite number .* got 1e.300"),
         ("sampling", 5, r"`sampling` must be of type dict \| None, got 5"),
         ("sampling", {"acceleration": 4}, "`sampling` cannot be used: expected a dict with the text `name`"),
         ("sampling", {"name": "random", "acceleration": "4"}, "`acceleration` must be >= 1"),
         ("sampling", {"name": "random", "acceleration": {}}, "`sampling` cannot be used: 'random' cannot be made"),
         ("sampling", {"name": "random"}, "`sampling` cannot be used: 'random' cannot be made"),
         ("sampling", {"name": "equispaced", "acceleration": 4, "offset": 0.5}, "`offset` must be a whole number"),
+        (
+            *("sampling", {"name": "radial", "acceleration": 4, "image_size": [10**6, 1e6]}),
+            "`image_size` must be at most 65,536, got 1000000",
+        ),
+        ("sampling", {"name": "spiral", "acceleration": 4, "revolutions": 1e9}, "`revolutions` must be at most 65,536"),
+        (
+            *("sampling", {"name": "variable_density_poisson", "acceleration": 4, "max_attempts": 9999}),
+            "`max_attempts` must be at most 1,000",
+        ),
         ("sampling", {"name": "radial", "acceleration": 4, "benchmark": "no"}, "`benchmark` must be True or False"),
     ],
 )
@@ -78,6 +89,43 @@ def test_a_config_of_the_wrong_form_is_told_in_one_line(preset, key, value, foun
         load_preset(preset)
     assert str(error.value).startswith(str(preset / "config.json")) and "\n" not in str(error.value)
     assert len(str(error.value)) < 500 + len(str(preset))
+
+
+@pytest.mark.parametrize(
+    "architecture, arguments, found",
+    [
+        ("DirectKIKINet", {"num_iterations": 65536}, "`num_iterations` must be at most 500, got 65536"),
+        ("LPDNet", {"num_iterations": 501}, "`num_iterations` must be at most 500, got 501"),
+        ("RecurrentVarNet", {"num_iterations": 65536, "shared": True}, "`num_iterations` must be at most 500"),
+        ("MoDL", {"num_steps": 65536}, "`num_steps` must be at most 500"),
+        ("MoDL", {"num_iterations": 500, "num_steps": 500}, "mean 250,000 times the work of one; expected .* 20,000"),
+        ("VSHARP", {"num_gradient_steps": 65536}, "`num_gradient_steps` must be at most 500"),
+        ("DIP", {"num_steps": 65537}, "`num_steps` must be at most 65,536"),
+        (
+            "DataConsistent",
+            {"model": {"class_name": "MoDL", "registered_name": "mri_zoo>MoDL", "config": {"num_iterations": 10**4}}},
+            "`num_iterations` must be at most 500",
+        ),
+        (
+            "RefinedMaps",
+            {"model": {"config": {"num_iterations": 100, "network": {"config": {"num_blocks": 300}}}}},
+            "mean 30,000 times the work of one",
+        ),
+    ],
+)
+def test_work_that_no_file_bounds_is_refused(architecture, arguments, found):
+    config = {"architecture": architecture, "arguments": arguments}
+    with pytest.raises(DataError, match=f"^config.json: .*{found}"):
+        model_from_config(config, "config.json")
+
+
+def test_the_steps_of_a_fit_are_no_layers():
+    for model in (DIP(num_steps=50_000, num_filters=1, num_hidden=2), CGSENSE(num_steps=500)):
+        assert preset_config(model, ConstantScaling())["arguments"]["num_steps"] == model.num_steps
+    with pytest.raises(ValueError, match="CGSENSE: `num_steps` must be at most 500, got 501"):
+        preset_config(CGSENSE(num_steps=501), ConstantScaling())
+    with pytest.raises(ValueError, match="sampling: `image_size` must be at most 65,536"):
+        preset_config(CGSENSE(), ConstantScaling(), RadialTrajectory(4, (10**5, 10**5)))
 
 
 @pytest.mark.parametrize(
@@ -117,7 +165,8 @@ def test_metadata_of_the_wrong_form_hides_no_other_model(preset, monkeypatch, ch
     assert "zero-filled" in lines and "pdnet-brain-demo-af4" in lines
 
 
-@pytest.mark.parametrize("what", ["another", "nan", "external", "text"])
+@pytest.mark.filterwarnings("error::numpy.exceptions.ComplexWarning")
+@pytest.mark.parametrize("what", ["another", "nan", "complex", "external", "link", "text"])
 def test_weights_that_do_not_fit_are_named(preset, tmp_path, what):
     weights = preset / "model.weights.h5"
     if what == "text":
@@ -132,6 +181,15 @@ def test_weights_that_do_not_fit_are_named(preset, tmp_path, what):
             file.visititems(lambda name, item: found.append(name) if isinstance(item, h5py.Dataset) else None)
             if what == "nan":
                 file[found[0]][...] = np.nan
+            elif what == "complex":
+                array = file[found[0]][...] + 1j
+                del file[found[0]]
+                file[found[0]] = array
+            elif what == "link":
+                with h5py.File(tmp_path / "other.h5", "w") as other:
+                    file.copy(found[0], other, "array")
+                del file[found[0]]
+                file[found[0]] = h5py.ExternalLink(str(tmp_path / "other.h5"), "array")
             else:
                 (tmp_path / "secret").write_bytes(bytes(10**4))
                 shape = file[found[0]].shape
@@ -139,6 +197,7 @@ def test_weights_that_do_not_fit_are_named(preset, tmp_path, what):
                 file.create_dataset(found[0], shape, "float32", external=[(str(tmp_path / "secret"), 0, 10**4)])
     change(preset / "metadata.json", sha256=sha256(weights))
     messages = {"nan": "holds NaN or infinity", "text": "more weights than", "external": "outside of the folder"}
+    messages |= {"complex": "has type complex64; expected real weights", "link": "is a link; expected the weights"}
     found = messages.get(what, "does not fit UNet")
     with pytest.raises(DataError, match=found) as error:
         load_preset(preset)

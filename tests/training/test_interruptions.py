@@ -1,11 +1,9 @@
 """Trainings that are interrupted, resumed with other settings or from damaged files, or that meet a full disk."""
 
-import contextlib
 import csv
 import dataclasses
 import errno
 import os
-import resource
 import shutil
 import signal
 import sys
@@ -15,6 +13,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from helpers import disk_of
 
 from mri_zoo.data import DataError, PreparedBatches, RandomMask, write_batches
 from mri_zoo.interruption import one_line_for_signals
@@ -78,18 +77,6 @@ def assert_same_training(folder, other):
             np.testing.assert_array_equal(found[key], value, err_msg=key)
     logs = [[row[:-1] for row in csv.reader(open(path / "log.csv"))] for path in (folder, other)]
     assert logs[0] == logs[1]
-
-
-@contextlib.contextmanager
-def disk_of(size):
-    """No file becomes larger than this."""
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 @pytest.fixture(scope="module")
