@@ -1,5 +1,6 @@
 """What a training was begun with, kept as text beside it, so that it goes on with nothing else."""
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -164,7 +165,10 @@ def _own_code(function):
     code = getattr(function, "__code__", None)
     if code is None or (function.__module__ or "").partition(".")[0] in ("mri_zoo", "keras", "numpy"):
         return ""
-    cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    cells = []
+    for cell in function.__closure__ or ():
+        with contextlib.suppress(ValueError):  # it has no value yet
+            cells.append(cell.cell_contents)
     plain = (str, numbers.Number, np.ndarray, tuple, list)
     values = [_text(value) for value in (*cells, *(function.__defaults__ or ())) if isinstance(value, plain)]
     return f" {_digest(repr((_names_and_constants(code), values)).encode())}"
@@ -173,4 +177,6 @@ def _own_code(function):
 def _names_and_constants(code):
     kept = [const for const in code.co_consts if not hasattr(const, "co_consts") and const != code.co_name]
     inner = [_names_and_constants(const) for const in code.co_consts if hasattr(const, "co_consts")]
-    return code.co_names, code.co_varnames, sorted(map(repr, kept)), inner
+    # A set of texts has another order in each process.
+    told = (repr(sorted(map(repr, const)) if isinstance(const, frozenset) else const) for const in kept)
+    return code.co_names, code.co_varnames, sorted(told), inner

@@ -24,7 +24,7 @@ from mri_zoo.presets import load_preset, save_preset
 from mri_zoo.storage import exclusive
 from mri_zoo.training.checkpoints import Checkpoints, read_checkpoint
 from mri_zoo.training.recipes import load_recipe
-from mri_zoo.training.settings import check_resumable, settings_of, write_settings
+from mri_zoo.training.settings import _names_and_constants, check_resumable, settings_of, write_settings
 from mri_zoo.training.supervised import prepare, train
 
 RECIPES = {name: Path(__file__).with_name(f"tiny_{name}recipe.py") for name in ("", "kiki_", "dip_", "joint_")}
@@ -385,6 +385,17 @@ def test_settings_tell_functions_and_objects_of_one_name_apart():
     def other(target, image):
         return 100 * abs(target - image)
 
+    def of_names(target, image):
+        return image if later in {"a", "b", "c", "d", "e"} else later(target, image)
+
+    assert told(of_names) == told(of_names)  # `later` has no value yet
+    later = one
+    code = of_names.__code__
+    (names,) = [const for const in code.co_consts if isinstance(const, frozenset)]
+    turned = frozenset(sorted(names, reverse=True))
+    same = code.replace(co_consts=tuple(turned if const is names else const for const in code.co_consts))
+    assert _names_and_constants(same) == _names_and_constants(code)
+    assert all(name in str(_names_and_constants(code)) for name in names)
     other.__qualname__ = one.__qualname__
     assert told(Weighted(1)) == told(Weighted(1)) != told(Weighted(2))
     assert told(function(1, True)) == told(function(1, True)) != told(function(3, True))
